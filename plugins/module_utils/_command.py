@@ -1,0 +1,203 @@
+# Copyright: changeops.rollback contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The one place that runs commands on a host. Private to this collection.
+
+Commands are argument lists, never shell text. Each runs in a session of its own, so that it can be ended
+as a whole at the deadline, with messages in English, so that they can be read by the caller.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import signal
+import subprocess
+import time
+import typing as t
+
+from ._redact import redact
+
+TERM_GRACE = 3.0  # seconds between SIGTERM and SIGKILL
+
+
+class PhaseError(Exception):
+    """What went wrong, in a sentence that ends with what to type or do next.
+
+    ``facts`` are returned beside the message, for programs.
+    """
+
+    def __init__(self, message: str, **facts: t.Any) -> None:
+        super().__init__(redact(message))
+        self.facts = facts
+
+
+class Completed(t.NamedTuple):
+    """A command that ended: its return code and what it printed (decoded, undecodable bytes replaced)."""
+
+    argv: list[str]
+    rc: int
+    out: str
+    err: str
+
+    @property
+    def said(self) -> str:
+        """The last lines of what it printed (errors first choice), redacted, for use in a sentence."""
+        text = (self.err.strip() or self.out.strip() or "it printed nothing").splitlines()
+        return redact(" / ".join(line.strip() for line in text[-6:] if line.strip()))
+
+
+def english(environ: t.Mapping[str, str]) -> dict[str, str]:
+    """Return ``environ`` with messages in English and the character set left as it was."""
+    env = dict(environ)
+    ctype = env.pop("LC_ALL", None) or env.get("LC_CTYPE") or env.get("LANG")
+    if ctype:
+        env["LC_CTYPE"] = ctype
+    env.update(LC_MESSAGES="C", LANGUAGE="C")
+    return env
+
+
+def end_group(pgid: int, grace: float = TERM_GRACE) -> None:
+    """End process group ``pgid``: SIGTERM, ``grace`` seconds, SIGKILL. A group that is gone is no error."""
+    for sig, wait in ((signal.SIGTERM, grace), (signal.SIGKILL, 1.0)):
+        try:
+            os.killpg(pgid, sig)
+        except ProcessLookupError:
+            return
+        until = time.monotonic() + wait
+        while time.monotonic() < until:
+            with contextlib.suppress(ChildProcessError):  # a child of ours stays in its group until it is waited for
+                os.waitpid(pgid, os.WNOHANG)
+            try:
+                os.killpg(pgid, 0)
+            except ProcessLookupError:
+                return
+            time.sleep(0.02)
+
+
+class Commands:
+    """Runs commands until a common deadline.
+
+    :arg timeout: seconds from now until the deadline, for all commands together; None for no deadline.
+    :arg environ: the environment that commands start from.
+    :arg on_start: called with the process group id of each command that starts (the work lock notes it).
+    :arg inherit: file descriptors that commands keep open (the work lock's, so that it lives as long as they do).
+    """
+
+    def __init__(
+        self,
+        timeout: float | None = None,
+        environ: t.Mapping[str, str] | None = None,
+        on_start: t.Callable[[int], None] | None = None,
+        inherit: t.Sequence[int] = (),
+    ) -> None:
+        self.deadline = None if timeout is None else time.monotonic() + timeout
+        self.timeout = timeout
+        self.environ = english(os.environ if environ is None else environ)
+        self.on_start = on_start
+        self.inherit = tuple(inherit)
+
+    def remaining(self, limit: float | None = None) -> float | None:
+        """Seconds until the deadline or ``limit``, whichever is sooner; None where there is neither."""
+        left = None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
+        return left if limit is None else (limit if left is None else min(limit, left))
+
+    def run(
+        self,
+        argv: t.Sequence[str | os.PathLike[str]],
+        cwd: str | os.PathLike[str] | None = None,
+        env: t.Mapping[str, str | None] | None = None,
+        check: bool = True,
+        stdin: str | bytes | None = None,
+        timeout: float | None = None,
+        daemon: bool = False,
+    ) -> Completed:
+        """Run ``argv`` and return what it printed.
+
+        :arg env: changes to the environment; a value of None removes the name.
+        :arg check: raise PhaseError on a return code other than 0.
+        :arg stdin: what the command reads; nothing by default.
+        :arg timeout: seconds for this command alone, within the common deadline.
+        :arg daemon: the command leaves a service behind; it does not inherit the work lock, and its output goes to
+            a file that is read back, so that a service that keeps the output open does not keep us waiting.
+        :raises PhaseError: the program is missing, it failed (with ``check``), or it was ended at the deadline.
+        """
+        args = [os.fspath(a) for a in argv]
+        environ = dict(self.environ)
+        for name, value in (env or {}).items():
+            if value is None:
+                environ.pop(name, None)
+            else:
+                environ[name] = value
+        shown = redact(" ".join(shlex.quote(a) for a in args))
+        if daemon:
+            rc, out, err = self._run_daemon(args, cwd, environ, shown, timeout)
+        else:
+            rc, out, err = self._run_piped(args, cwd, environ, shown, timeout, stdin)
+        done = Completed(args, rc, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))
+        if check and rc != 0:
+            raise PhaseError(f"'{shown}' failed with exit code {rc}: {done.said}", rc=rc, cmd=args)
+        return done
+
+    def _start(self, args: list[str], shown: str, **kw: t.Any) -> subprocess.Popen[bytes]:
+        try:
+            process = subprocess.Popen(args, start_new_session=True, **kw)
+        except OSError as exc:
+            where = kw.get("cwd")
+            if where and not os.path.isdir(where):
+                raise PhaseError(f"'{shown}' could not start: there is no directory {where}.") from exc
+            raise PhaseError(f"'{shown}' could not start: {exc.strerror or exc}.") from exc
+        if self.on_start:
+            self.on_start(process.pid)
+        return process
+
+    def _too_long(self, process: subprocess.Popen[bytes], shown: str, limit: float | None) -> PhaseError:
+        end_group(process.pid)
+        process.kill()
+        process.wait()
+        return PhaseError(
+            f"'{shown}' was ended, with all that it had started, because it did not finish within {limit or 0:g} s.",
+            timed_out=True,
+        )
+
+    def _run_piped(
+        self,
+        args: list[str],
+        cwd: t.Any,
+        environ: dict[str, str],
+        shown: str,
+        timeout: float | None,
+        stdin: str | bytes | None,
+    ) -> tuple[int, bytes, bytes]:
+        process = self._start(
+            args,
+            shown,
+            cwd=cwd,
+            env=environ,
+            stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            pass_fds=self.inherit,
+        )
+        data = stdin.encode() if isinstance(stdin, str) else stdin
+        try:
+            out, err = process.communicate(data, timeout=self.remaining(timeout))
+        except subprocess.TimeoutExpired:
+            raise self._too_long(process, shown, timeout if timeout is not None else self.timeout) from None
+        return process.returncode, out, err
+
+    def _run_daemon(
+        self, args: list[str], cwd: t.Any, environ: dict[str, str], shown: str, timeout: float | None
+    ) -> tuple[int, bytes, bytes]:
+        import tempfile
+
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+            process = self._start(args, shown, cwd=cwd, env=environ, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
+            try:
+                rc = process.wait(timeout=self.remaining(timeout))
+            except subprocess.TimeoutExpired:
+                raise self._too_long(process, shown, timeout if timeout is not None else self.timeout) from None
+            out.seek(0)
+            err.seek(0)
+            return rc, out.read(), err.read()

@@ -1,0 +1,238 @@
+# Copyright: changeops.rollback contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What all phase modules have in common: three steps, a restore point, a lock, a deadline. Private.
+
+A phase module gives three functions, ``preflight``, ``main`` and ``recover``, each ``(Context) -> Report``.
+Around them, here: ``state.json`` is written before ``main`` acts, the state that preflight found first is kept when a
+run is resumed, check mode works on a throw-away restore point, and every error is a sentence.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import shutil
+import tempfile
+import typing as t
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ._command import Commands, PhaseError
+from ._restore_point import RestorePoint, WorkLock
+
+COMMON_ARGUMENTS: dict[str, dict[str, t.Any]] = {
+    "step": {"type": "str", "choices": ["preflight", "main", "recover"], "default": "main"},
+    "restore_point": {"type": "str"},
+    "timeout": {"type": "float", "default": 600.0},
+    "wait": {"type": "float", "default": 60.0},
+}
+
+# How far a phase came, as noted in state.json.
+FOUND, STARTED, DONE, RECOVERED = "found", "started", "done", "recovered"
+
+
+@dataclasses.dataclass
+class Report:
+    """What a step did, or in check mode would do.
+
+    ``pending`` (preflight only): whether main would change something; None where the phase only follows the others.
+    ``before`` and ``after``: the state, as JSON values without secrets. ``prepared``: noted for main and recover.
+    ``diff``: as Ansible shows it with ``--diff``. ``facts``: further keys of the result.
+    """
+
+    msg: str
+    changed: bool = False
+    pending: bool | None = None
+    before: dict[str, t.Any] = dataclasses.field(default_factory=dict)
+    after: dict[str, t.Any] = dataclasses.field(default_factory=dict)
+    prepared: dict[str, t.Any] = dataclasses.field(default_factory=dict)
+    diff: list[dict[str, str]] = dataclasses.field(default_factory=list)
+    warnings: list[str] = dataclasses.field(default_factory=list)
+    facts: dict[str, t.Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Context:
+    """What a step works with.
+
+    ``params``: the module's options. ``point``: this phase's part of the restore point. ``check``: change nothing.
+    ``state``: what was noted earlier: ``progress`` (found, started, done, recovered), ``before``, ``prepared``,
+    ``after``. ``resumed``: main had started in an earlier attempt.
+    """
+
+    params: dict[str, t.Any]
+    point: RestorePoint
+    commands: Commands
+    check: bool
+    state: dict[str, t.Any]
+
+    @property
+    def before(self) -> dict[str, t.Any]:
+        return t.cast("t.Dict[str, t.Any]", self.state.get("before", {}))
+
+    @property
+    def prepared(self) -> dict[str, t.Any]:
+        return t.cast("t.Dict[str, t.Any]", self.state.get("prepared", {}))
+
+    @property
+    def resumed(self) -> bool:
+        return self.state.get("progress") in (STARTED, DONE)
+
+    def note(self, **prepared: t.Any) -> None:
+        """Note durably how far main came, before the next thing is done. Read back as ``prepared``."""
+        self.state["prepared"] = dict(self.prepared, **prepared)
+        self.point.write(prepared=self.state["prepared"])
+
+
+Step = t.Callable[[Context], Report]
+
+
+def run_step(
+    step: str,
+    params: dict[str, t.Any],
+    point: RestorePoint,
+    functions: t.Mapping[str, Step],
+    check: bool = False,
+    subject: str = "",
+) -> Report:
+    """Run one step of a phase and keep its part of the restore point.
+
+    :arg subject: what a stand-alone use works on (the repository, say); another subject starts afresh.
+    """
+    if check:
+        return _check_step(step, params, point, functions, subject)
+    if step == "preflight":
+        return _preflight(params, point, functions, _state(step, point, subject), subject)
+    lock = WorkLock(point.state_dir / "work.lock", f"{point.phase} of {point.root.name}")
+    held = lock.acquire(params["wait"])
+    try:
+        # read under the lock: what an interrupted run left behind may have gone on until now
+        state = _state(step, point, subject)
+        if step == "recover" and state.get("progress") is None:
+            return Report("Nothing had been started here, so there is nothing to put back.")
+        if step == "main" and state.get("progress") is None:
+            _preflight(params, point, functions, state, subject)
+            state = point.read()
+        commands = Commands(params["timeout"], on_start=lock.note_command, inherit=[lock.fd])
+        context = Context(params, point, commands, False, dict(state))
+        if step == "main":
+            point.write(progress=STARTED)
+            report = functions["main"](context)
+            changed = bool(state.get("changed")) or report.changed
+            point.write(progress=DONE, after=report.after, changed=changed)
+        else:
+            report = functions["recover"](context)
+            point.write(progress=RECOVERED)
+    finally:
+        lock.release()
+    if point.standalone and step == "main":
+        shutil.rmtree(str(point.scratch_path), ignore_errors=True)
+    report.before = report.before or state.get("before", {})
+    if held:
+        report.warnings.append(f"Waited {held['waited']} s for {held.get('label', 'other work')} on this host to end.")
+    return report
+
+
+def _state(step: str, point: RestorePoint, subject: str) -> dict[str, t.Any]:
+    """The noted state; in stand-alone use a finished one is forgotten and an interrupted one is kept."""
+    state = point.read()
+    if point.standalone and state and step != "recover":
+        finished = state.get("progress") in (DONE, RECOVERED) or (
+            step == "preflight" and state.get("progress") == FOUND
+        )
+        if finished or state.get("subject") != subject:
+            point.reset()
+            return {}
+    return state
+
+
+def _preflight(
+    params: dict[str, t.Any],
+    point: RestorePoint,
+    functions: t.Mapping[str, Step],
+    state: dict[str, t.Any],
+    subject: str,
+) -> Report:
+    """Run preflight; the first one's ``before`` stays when a run is resumed, later ``prepared`` values are added."""
+    report = functions["preflight"](Context(params, point, Commands(params["timeout"]), False, dict(state)))
+    known = state.get("progress") is not None
+    point.write(
+        progress=state["progress"] if known else FOUND,
+        before=state["before"] if known else report.before,
+        prepared=dict(state.get("prepared", {}), **report.prepared),
+        pending=report.pending,
+        subject=subject,
+    )
+    return report
+
+
+def _check_step(
+    step: str,
+    params: dict[str, t.Any],
+    point: RestorePoint,
+    functions: t.Mapping[str, Step],
+    subject: str,
+) -> Report:
+    """Run a step on a copy of the restore point that is thrown away."""
+    state = {} if point.standalone else point.read()
+    with contextlib.ExitStack() as stack:
+        place = stack.enter_context(tempfile.TemporaryDirectory(prefix="changeops-check-"))
+        part = Path(place) / "check" / point.phase
+        if state:
+            shutil.copytree(str(point.part), str(part), symlinks=True)
+        throw_away = RestorePoint(str(part))
+        throw_away.make()
+        commands = Commands(params["timeout"])
+        if step == "recover":
+            return Report("Recovery is not shown in check mode.")
+        report = functions["preflight"](Context(params, throw_away, commands, True, dict(state)))
+        if step == "main":
+            state = dict(
+                state or {"progress": FOUND, "before": report.before},
+                prepared=dict(state.get("prepared", {}), **report.prepared),
+            )
+            throw_away.write(**state)
+            report = functions["main"](Context(params, throw_away, commands, True, state))
+            report.before = report.before or state.get("before", {})
+        return report
+
+
+def run_module(
+    argument_spec: dict[str, dict[str, t.Any]],
+    preflight: Step,
+    main: Step,
+    recover: Step,
+    subject: t.Callable[[dict[str, t.Any]], str] = lambda params: "",
+    phase: str = "",
+    **kwargs: t.Any,
+) -> None:
+    """The ``main()`` of every phase module: options in, one step, result out.
+
+    :arg phase: the phase's name, used for the stand-alone restore point.
+    """
+    module = AnsibleModule(argument_spec=dict(COMMON_ARGUMENTS, **argument_spec), supports_check_mode=True, **kwargs)
+    functions = {"preflight": preflight, "main": main, "recover": recover}
+    try:
+        point = RestorePoint(module.params["restore_point"] or f"standalone/{phase}")
+        report = run_step(
+            module.params["step"], module.params, point, functions, module.check_mode, subject(module.params)
+        )
+    except PhaseError as exc:
+        module.fail_json(msg=str(exc), **exc.facts)
+    except OSError as exc:
+        module.fail_json(msg=f"{exc.filename or phase}: {exc.strerror or exc}.")
+    for warning in report.warnings:
+        module.warn(warning)
+    result: dict[str, t.Any] = {
+        "changed": report.changed,
+        "msg": report.msg,
+        "before": report.before,
+        "after": report.after,
+    }
+    if report.pending is not None or module.params["step"] == "preflight":
+        result["pending"] = report.pending
+    if report.diff:
+        result["diff"] = report.diff
+    module.exit_json(**dict(report.facts, **result))

@@ -1,0 +1,227 @@
+# Copyright: changeops.rollback contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A run's restore point as a whole, and the lock of the host. Private to this collection.
+
+The lock (``lock.json``) says which run may work on this host; it is there from ``opened`` to ``closed`` and outlives
+everything, so that two controllers with two histories cannot collide. The work lock (flock) says that something works
+here at this moment.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import time
+import typing as t
+from pathlib import Path
+
+from ._command import PhaseError
+from ._phase import DONE, STARTED
+from ._restore_point import STANDALONE, RestorePoint, WorkLock, make_private, read_json, write_json
+
+Params = t.Dict[str, t.Any]
+Result = t.Dict[str, t.Any]
+
+
+def age(seconds: float) -> str:
+    """A duration as people say it: ``40 s``, ``3 min``, ``2 h 5 min``, ``4 d``."""
+    seconds = max(0.0, seconds)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = int(seconds // 60)
+    if minutes < 120:
+        return f"{minutes} min"
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes // 1440} d"
+
+
+class RunPoint:
+    """The restore point of one run on one host.
+
+    :arg text: the restore point's id, below the default state directory, or an absolute path.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.root = RestorePoint(f"{text}/run").root
+        if self.root.name == STANDALONE:
+            raise PhaseError(f"A run cannot be called '{STANDALONE}'.")
+        self.state_dir = self.root.parent
+
+    def lock(self) -> Result:
+        """Who holds the host; empty if nobody does."""
+        return t.cast("Result", read_json(self.state_dir / "lock.json") or {})
+
+    def info(self) -> Result:
+        """What ``run.json`` says; empty before the restore point was made."""
+        return t.cast("Result", read_json(self.root / "run.json") or {})
+
+    def parts(self) -> dict[str, Result]:
+        """The state that each phase noted, by phase."""
+        return _parts(self.root)
+
+    @property
+    def started(self) -> bool:
+        """Whether a phase's main started here: the host may be half-way."""
+        return any(part.get("progress") in (STARTED, DONE) for part in self.parts().values())
+
+    def unfinished_others(self) -> list[Result]:
+        """Restore points of other runs that left this host half-way."""
+        found = []
+        for path in sorted(self.state_dir.glob("*/run.json")):
+            info = read_json(path)
+            if path.parent == self.root or not isinstance(info, dict) or info.get("outcome"):
+                continue
+            if any(part.get("progress") in (STARTED, DONE) for part in _parts(path.parent).values()):
+                found.append(dict(info, path=str(path.parent)))
+        return found
+
+
+def _parts(root: Path) -> dict[str, Result]:
+    found = {path.parent.name: read_json(path) for path in sorted(root.glob("*/state.json"))}
+    return {name: state for name, state in found.items() if isinstance(state, dict)}
+
+
+def check_lock(point: RunPoint, params: Params, now: float) -> bool:
+    """Return whether another run's lock lies here that may be taken over.
+
+    :raises PhaseError: the host belongs to another run, or another run left it half-way.
+    """
+    lock = point.lock()
+    mine = {params["run"], params["break_lock"], *params["finished_runs"]}
+    adopt = bool(lock) and (lock.get("run") in mine or lock.get("restore_point") == point.root.name)
+    if lock and not adopt:
+        raise PhaseError(
+            "This host is locked: {} is being rolled back by {} from {} since {} (run {}). Wait for it, or if you are "
+            "sure that it is dead, add: -e break_lock={}".format(
+                lock.get("change"),
+                lock.get("executed_by"),
+                lock.get("controller"),
+                age(now - float(lock.get("taken", now))),
+                lock.get("run"),
+                lock.get("run"),
+            ),
+            lock=lock,
+        )
+    for other in point.unfinished_others():
+        if params["break_lock"] not in (other.get("run"), other.get("id")):
+            raise PhaseError(
+                "{change} was left half-way on this host by run {run}, {age} ago. Finish it first: "
+                "ansible-playbook rollback.yml -e change={change} ; or leave it as it is and go on with: "
+                "-e break_lock={run}".format(
+                    change=other.get("change"), run=other.get("run"), age=age(now - float(other.get("opened", now)))
+                ),
+                unfinished=other,
+            )
+    return adopt
+
+
+def opened(point: RunPoint, params: Params, check: bool, now: float | None = None) -> Result:
+    """Take the host for a run, and make or find its restore point.
+
+    Waits for what an interrupted run left at work here, and ends it after ``wait`` seconds.
+    """
+    now = time.time() if now is None else now
+    adopt = check_lock(point, params, now)
+    info = point.info()
+    if info and info.get("plan_digest") != params["plan_digest"]:
+        raise PhaseError(
+            "The plan of {} was edited since run {} began, and that run is not finished here. Put the plan back as it "
+            "was (SHA-256 {}) and run the same command again.".format(
+                params["change"], info.get("run"), info.get("plan_digest")
+            )
+        )
+    if check:
+        return {"changed": False, "msg": "This host is free.", "resumed": bool(info)}
+    lock = WorkLock(point.state_dir / "work.lock", "opening run {}".format(params["run"]))
+    held = lock.acquire(params["wait"], end=adopt)
+    try:
+        check_lock(point, params, now)
+        _take(point, params, now)
+        for other in point.unfinished_others():
+            _close_info(Path(other["path"]), "abandoned", now)
+        make_private(point.root)
+        first = info or dict(
+            {key: params[key] for key in ("run", "change", "plan_digest", "executed_by", "controller")},
+            id=point.root.name,
+            opened=now,
+        )
+        write_json(point.root / "run.json", dict(first, outcome=None))
+    finally:
+        lock.release()
+    msg = "Resumed restore point {}." if info else "Opened restore point {}."
+    result = {"changed": True, "msg": msg.format(point.root), "resumed": bool(info), "path": str(point.root)}
+    if held:
+        result["warnings"] = [
+            "{} was still at work on this host: {} after {} s.".format(
+                held.get("label", "An interrupted run"),
+                "it was ended" if held["ended"] else "it ended by itself",
+                held["waited"],
+            )
+        ]
+    return result
+
+
+def _take(point: RunPoint, params: Params, now: float) -> None:
+    holder = {key: params[key] for key in ("run", "change", "executed_by", "controller")}
+    write_json(point.state_dir / "lock.json", dict(holder, restore_point=point.root.name, taken=now))
+
+
+def checked(point: RunPoint) -> Result:
+    """Say what the preflights of this host found: whether anything is to be done, and how far each phase came."""
+    parts = point.parts()
+    return {
+        "changed": False,
+        "msg": "All preflights of this host passed.",
+        "pending": any(part.get("pending") for part in parts.values()),
+        "started": point.started,
+        "progress": {name: part.get("progress") for name, part in parts.items()},
+    }
+
+
+def closed(point: RunPoint, params: Params, check: bool, now: float | None = None) -> Result:
+    """Give the host back, and keep or remove the restore point as the outcome asks for."""
+    now = time.time() if now is None else now
+    outcome = params["outcome"]
+    if check or not point.info():
+        return {"changed": False, "msg": "There is no restore point to close.", "outcome": outcome}
+    if outcome in ("succeeded", "recovered"):
+        if any(part.get("changed") for part in point.parts().values()):
+            _close_info(point.root, outcome, now)
+            for scratch in point.root.glob("*/scratch"):
+                shutil.rmtree(str(scratch), ignore_errors=True)
+            prune(point.state_dir, params["keep"])
+            msg = f"Closed restore point {point.root}; it is kept."
+        else:
+            shutil.rmtree(str(point.root))
+            msg = "Nothing was changed here, so there is no restore point to keep."
+    elif outcome == "refused" and not point.started:
+        shutil.rmtree(str(point.root))
+        msg = "Nothing was changed here."
+    else:
+        msg = f"This host is half-way. Restore point {point.root} stays open for the run that finishes it."
+    if point.lock().get("run") == params["run"]:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(str(point.state_dir / "lock.json"))
+    return {"changed": True, "msg": msg, "outcome": outcome, "path": str(point.root)}
+
+
+def _close_info(root: Path, outcome: str, now: float) -> None:
+    write_json(root / "run.json", dict(read_json(root / "run.json") or {}, outcome=outcome, closed=now))
+
+
+def prune(state_dir: Path, keep: int) -> list[str]:
+    """Remove all but the newest ``keep`` closed restore points; the newest one always stays. Returns their ids."""
+    finished = []
+    for path in state_dir.glob("*/run.json"):
+        info = read_json(path)
+        if isinstance(info, dict) and info.get("outcome"):
+            finished.append((float(info.get("closed", 0)), path.parent))
+    finished.sort(reverse=True)
+    removed = []
+    for _closed, root in finished[max(1, keep) :]:
+        shutil.rmtree(str(root), ignore_errors=True)
+        removed.append(root.name)
+    return removed

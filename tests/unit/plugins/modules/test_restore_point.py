@@ -1,0 +1,216 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The host's lock and the restore point as a whole, on a real directory with real processes."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.changeops.rollback.plugins.module_utils._command import PhaseError
+from ansible_collections.changeops.rollback.plugins.module_utils._restore_point import RestorePoint
+from ansible_collections.changeops.rollback.plugins.module_utils._run_point import (
+    RunPoint,
+    age,
+    checked,
+    closed,
+    opened,
+    prune,
+)
+
+
+def params(run: str, **changes: object) -> dict:
+    base = {
+        "run": run,
+        "change": "C001",
+        "plan_digest": "d1",
+        "executed_by": "dana",
+        "controller": "dana@ops1",
+        "finished_runs": [],
+        "break_lock": "",
+        "wait": 5.0,
+        "keep": 5,
+        "outcome": None,
+    }
+    return {**base, **changes}
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    return tmp_path / "state"
+
+
+def point(state: Path, name: str) -> RunPoint:
+    return RunPoint(str(state / name))
+
+
+def work(state: Path, name: str, **noted: object) -> None:
+    """Note what a phase module would have noted."""
+    RestorePoint(str(state / name / "1-git_revert")).write(**noted)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "refusal"),
+    [
+        pytest.param(params("R1"), params("R2"), "locked: C001 is being rolled back by dana from dana@ops1", id="two"),
+        pytest.param(params("R1"), params("R2", change="C002"), "-e break_lock=R1", id="another change"),
+        pytest.param(params("R1"), params("R2", finished_runs=["R1"]), None, id="the history knows that it is over"),
+        pytest.param(params("R1"), params("R2", break_lock="R1"), None, id="broken by name"),
+        pytest.param(params("R1"), params("R2", break_lock="R0"), "locked", id="broken by a wrong name"),
+        pytest.param(params("R1"), params("R1"), None, id="the same run again"),
+    ],
+)
+def test_one_run_at_a_time(state: Path, first: dict, second: dict, refusal: str | None) -> None:
+    opened(point(state, first["run"]), first, check=False)
+    if refusal is None:
+        opened(point(state, second["run"]), second, check=False)
+        assert json.loads((state / "lock.json").read_text())["run"] == second["run"]
+    else:
+        with pytest.raises(PhaseError, match=refusal):
+            opened(point(state, second["run"]), second, check=False)
+        assert json.loads((state / "lock.json").read_text())["run"] == first["run"]
+
+
+def test_a_resumed_run_takes_the_lock_of_its_restore_point(state: Path) -> None:
+    opened(point(state, "R1"), params("R1"), check=False)
+    result = opened(point(state, "R1"), params("R2"), check=False)
+    assert result["resumed"] is True
+    assert json.loads((state / "lock.json").read_text())["run"] == "R2"
+
+
+def test_an_edited_plan_does_not_resume(state: Path) -> None:
+    opened(point(state, "R1"), params("R1"), check=False)
+    with pytest.raises(PhaseError, match="was edited since run R1 began"):
+        opened(point(state, "R1"), params("R2", plan_digest="d2"), check=False)
+
+
+def test_check_mode_writes_nothing(state: Path) -> None:
+    opened(point(state, "R1"), params("R1"), check=True)
+    assert not state.exists()
+
+
+def test_a_host_that_another_run_left_half_way_is_refused(state: Path) -> None:
+    opened(point(state, "R1"), params("R1"), check=False)
+    work(state, "R1", progress="started", changed=True)
+    closed(point(state, "R1"), params("R1", outcome="failed"), check=False)
+    with pytest.raises(PhaseError, match="C001 was left half-way on this host by run R1"):
+        opened(point(state, "R2"), params("R2", change="C002"), check=False)
+    opened(point(state, "R2"), params("R2", change="C002", break_lock="R1"), check=False)
+    assert json.loads((state / "R1" / "run.json").read_text())["outcome"] == "abandoned"
+
+
+@pytest.mark.parametrize(
+    ("noted", "outcome", "kept", "finished"),
+    [
+        pytest.param({"progress": "done", "changed": True}, "succeeded", True, True, id="did something"),
+        pytest.param({"progress": "done", "changed": False}, "succeeded", False, True, id="nothing to do"),
+        pytest.param({"progress": "found"}, "refused", False, True, id="refused"),
+        pytest.param({"progress": "started", "changed": True}, "refused", True, False, id="refused while resuming"),
+        pytest.param({"progress": "recovered", "changed": True}, "recovered", True, True, id="recovered"),
+        pytest.param({"progress": "started"}, "failed", True, False, id="half-way"),
+    ],
+)
+def test_what_close_keeps(state: Path, noted: dict, outcome: str, kept: bool, finished: bool) -> None:
+    opened(point(state, "R1"), params("R1"), check=False)
+    work(state, "R1", **noted)
+    RestorePoint(str(state / "R1" / "1-git_revert")).scratch()
+    closed(point(state, "R1"), params("R1", outcome=outcome), check=False)
+    assert (state / "R1").exists() is kept
+    assert not (state / "lock.json").exists()
+    if kept:
+        assert (json.loads((state / "R1" / "run.json").read_text())["outcome"] is not None) is finished
+        assert (state / "R1" / "1-git_revert" / "scratch").exists() is not finished
+        assert (state / "R1").stat().st_mode & 0o777 == 0o700
+        assert (state / "R1" / "run.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_close_leaves_the_lock_of_another_run(state: Path) -> None:
+    opened(point(state, "R1"), params("R1"), check=False)
+    opened(point(state, "R2"), params("R2", break_lock="R1"), check=False)
+    closed(point(state, "R1"), params("R1", outcome="refused"), check=False)
+    assert json.loads((state / "lock.json").read_text())["run"] == "R2"
+
+
+def test_prune_keeps_the_newest_and_everything_unfinished(state: Path) -> None:
+    for number in range(6):
+        name = f"R{number}"
+        opened(point(state, name), params(name), check=False)
+        work(state, name, progress="done" if number else "started", changed=True)
+        outcome = "succeeded" if number else "failed"
+        if number == 0:  # stays open; moved aside so that the next runs are not refused
+            (state / name).rename(state.parent / name)
+            (state / "lock.json").unlink()
+            continue
+        closed(point(state, name), params(name, outcome=outcome), check=False, now=float(number))
+    (state.parent / "R0").rename(state / "R0")
+    assert sorted(prune(state, 2)) == ["R1", "R2", "R3"]
+    assert sorted(prune(state, 0)) == ["R4"]
+    assert (state / "R0").exists()
+    assert (state / "R5").exists()
+
+
+@pytest.mark.parametrize(("seconds", "ended"), [(0.4, False), (60, True)], ids=["waits", "ends it"])
+def test_a_resume_never_works_beside_what_was_left_behind(state: Path, seconds: float, ended: bool) -> None:
+    """The controller is gone, its child works on: holds the work lock through an inherited descriptor."""
+    opened(point(state, "R1"), params("R1"), check=False)
+    code = (
+        "import fcntl,os,json,subprocess,sys,time\n"
+        f"fd=os.open({str(state / 'work.lock')!r},os.O_RDWR|os.O_CREAT)\n"
+        "fcntl.flock(fd,fcntl.LOCK_EX)\n"
+        f"p=subprocess.Popen(['sleep','{seconds}'],start_new_session=True,pass_fds=[fd],stdout=subprocess.DEVNULL)\n"
+        "os.ftruncate(fd,0)\n"
+        "os.pwrite(fd,json.dumps({'label':'1-git_revert of R1','pid':os.getpid(),'pgid':p.pid}).encode(),0)\n"
+        "print(p.pid,flush=True)\n"
+        "os._exit(0)\n"
+    )
+    child = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
+    began = time.monotonic()
+    result = opened(point(state, "R1"), params("R2", wait=1.0), check=False)
+    assert time.monotonic() - began < 10
+    assert ("ended after" in result["warnings"][0]) is ended
+    with (state / "work.lock").open() as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    for _ in range(100):
+        if (
+            not Path(f"/proc/{int(child.stdout)}").exists()
+            or "Z" in Path(f"/proc/{int(child.stdout)}/stat").read_text()
+        ):
+            break
+        time.sleep(0.05)
+    else:
+        pytest.fail("what was left behind still works")
+
+
+def test_work_that_belongs_to_nobody_known_is_not_ended(state: Path) -> None:
+    state.mkdir()
+    with (state / "work.lock").open("w") as stream:
+        stream.write(json.dumps({"label": "git_revert of standalone", "pid": os.getpid()}))
+        stream.flush()
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        with pytest.raises(PhaseError, match="git_revert of standalone still works on this host"):
+            opened(point(state, "R1"), params("R1", wait=0.2), check=False)
+
+
+def test_checked_reads_what_the_phases_noted(state: Path) -> None:
+    opened(point(state, "R1"), params("R1"), check=False)
+    work(state, "R1", progress="found", pending=None)
+    assert checked(point(state, "R1"))["pending"] is False
+    RestorePoint(str(state / "R1" / "2-alembic_downgrade")).write(progress="found", pending=True)
+    result = checked(point(state, "R1"))
+    assert result["pending"] is True
+    assert result["started"] is False
+    assert result["progress"] == {"1-git_revert": "found", "2-alembic_downgrade": "found"}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(3, "3 s"), (200, "3 min"), (3600 * 3 + 300, "3 h 5 min"), (86400 * 4, "4 d")]
+)
+def test_age(seconds: float, said: str) -> None:
+    assert age(seconds) == said
