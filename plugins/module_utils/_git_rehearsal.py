@@ -1,0 +1,221 @@
+# Copyright: changeops.rollback contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Make the commit that rolls code back, in a scratch repository. Private to this collection.
+
+The commit depends on nothing but its parent, the commits that it reverts, and what the plan says: it has the same hash
+on every host, whoever runs it, wherever and whenever.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+import shlex
+import shutil
+import typing as t
+from pathlib import Path
+
+from ._command import PhaseError
+from ._git import Git
+
+AUTHOR = re.compile(r"(?P<name>[^<>\n]*[^<>\s])\s*<(?P<mail>[^<>\s]+)>\Z")
+STATUS = {"A": "added", "D": "deleted", "M": "modified", "T": "modified"}
+SUBMODULE = "160000"
+
+
+class Change(t.TypedDict):
+    """One file that differs between two commits; ``old`` and ``new`` are its blobs (zeros where there is none)."""
+
+    path: str
+    status: str
+    old: str
+    new: str
+
+
+class Signature(t.NamedTuple):
+    """Who the commit is by, and when (Unix time)."""
+
+    name: str
+    mail: str
+    when: int
+
+    @property
+    def environment(self) -> dict[str, str | None]:
+        """For git. The time zone is pinned with the time."""
+        who: dict[str, str | None] = {}
+        for role in ("AUTHOR", "COMMITTER"):
+            who[f"GIT_{role}_NAME"] = self.name
+            who[f"GIT_{role}_EMAIL"] = self.mail
+            who[f"GIT_{role}_DATE"] = f"@{self.when} +0000"
+        return who
+
+
+class Conflict(Exception):
+    """Reverting ``commit`` conflicts in ``files``."""
+
+    def __init__(self, commit: str, files: list[str]) -> None:
+        super().__init__(commit)
+        self.commit = commit
+        self.files = files
+
+
+def signature(author: str, date: str, not_before: int, default: int) -> Signature:
+    """Check the author and the date that the user gave.
+
+    :arg author: ``Name <mail>``.
+    :arg date: ISO 8601 date, or date and time; UTC unless it says otherwise. Empty: ``default``.
+    :arg not_before: when the parent was committed. Git walks history by time, so that a child must not be older.
+    """
+    match = AUTHOR.match(author.strip())
+    if not match:
+        raise PhaseError(f"The author '{author}' is not of the form 'Name <mail>'.")
+    when = default
+    if date.strip():
+        try:
+            moment = datetime.datetime.fromisoformat(date.strip())
+        except ValueError:
+            raise PhaseError(f"The date '{date}' is not an ISO date such as 2026-11-20.") from None
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=datetime.timezone.utc)
+        when = int(moment.timestamp())
+    return Signature(match.group("name").strip(), match.group("mail"), max(when, not_before))
+
+
+def scratch_repository(git: Git, path: Path) -> Git:
+    """Make a repository at ``path`` that borrows the objects of ``git``, in which nothing is written by this."""
+    kind = git.line("rev-parse", "--show-object-format")
+    git.commands.run(["git", "init", "--quiet", "--template=", f"--object-format={kind}", str(path)])
+    objects, shallow = git.git_paths("objects", "shallow")
+    info = path / ".git" / "objects" / "info"
+    info.mkdir(exist_ok=True)
+    (info / "alternates").write_text(f"{objects.resolve()}\n")
+    if shallow.exists():
+        shutil.copy(str(shallow), str(path / ".git" / "shallow"))
+    return Git(git.commands, path)
+
+
+def newest_first(git: Git, commits: list[str]) -> list[str]:
+    """Sort commits so that each stands before those that it builds on."""
+    if len(commits) < 2:
+        return commits
+    base = git.line("merge-base", "--octopus", *commits)
+    return [h for h in git.line("rev-list", "--topo-order", *commits, "--not", f"{base}^@").split() if h in commits]
+
+
+def revertible(git: Git, names: list[str], head: str) -> list[str]:
+    """The full hashes of the commits to revert, newest first.
+
+    :raises PhaseError: one is unknown, not in the history of ``head``, or a merge.
+    """
+    if not names:
+        raise PhaseError("No commit was named. Give the commits to revert: git_revert_commits: [<hash>]")
+    commits = []
+    for name in names:
+        commit = git.resolve_fixed(name)
+        if not git.is_ancestor(commit, head):
+            raise PhaseError(
+                f"Commit {name} is in {git.repo} but not in the history of what is checked out there ({head[:10]}), "
+                "so there is nothing to revert. Check out the release that contains it, or correct git_revert_commits."
+            )
+        if len(git.line("rev-list", "--no-walk", "--parents", commit).split()) > 2:
+            raise PhaseError(
+                f"Commit {name} is a merge: which side to keep is not something to guess in a rollback. Name the "
+                "merged commits themselves, or go back to the commit before the merge: git_revert_method: checkout "
+                f"with git_revert_to: {git.resolve(commit + '^1')}"
+            )
+        commits.append(commit)
+    return newest_first(git, list(dict.fromkeys(commits)))
+
+
+def is_reverted(git: Git, commit: str, head: str) -> bool:
+    """True where the history says that ``commit`` was reverted, and that this was not reverted in turn."""
+    by = git.line(
+        "log", "--no-show-signature", "--format=%H", "-F", f"--grep=This reverts commit {commit}", f"{commit}..{head}"
+    )
+    return any(not is_reverted(git, revert, head) for revert in by.split())
+
+
+def revert_tree(scratch: Git, commits: list[str], head: str, who: Signature) -> str:
+    """Revert ``commits`` on top of ``head`` and return the resulting tree.
+
+    :raises Conflict: it does not go without a conflict.
+    """
+    scratch.run("checkout", "--quiet", "--force", "--detach", head)
+    for commit in commits:
+        done = scratch.run("revert", "--no-commit", commit, check=False, env=who.environment)
+        if done.rc:
+            files = [f for f in scratch.line("diff", "--name-only", "--diff-filter=U", "-z").split("\0") if f]
+            scratch.run("reset", "--quiet", "--hard", head)
+            if not files:
+                raise PhaseError(f"Commit {commit[:10]} could not be reverted in a scratch copy: {done.said}")
+            raise Conflict(commit, files)
+    return scratch.line("write-tree")
+
+
+def rehearse_revert(scratch: Git, commits: list[str], head: str, who: Signature, subject: str) -> tuple[str, list[str]]:
+    """Make the commit that reverts ``commits``, in the scratch repository.
+
+    Returns it with the commits that it reverts; it is ``head`` itself where they are reverted already.
+    """
+    try:
+        tree = revert_tree(scratch, commits, head, who)
+    except Conflict:
+        # What was reverted already and edited since conflicts with reverting it once more.
+        left = [commit for commit in commits if not is_reverted(scratch, commit, head)]
+        if not left:
+            return head, []
+        try:
+            tree = revert_tree(scratch, left, head, who)
+        except Conflict as exc:
+            raise _conflict_error(scratch, exc, left, head) from None
+        commits = left
+    if tree == scratch.line("rev-parse", f"{head}^{{tree}}"):
+        return head, []
+    message = "\n".join(f"This reverts commit {commit}." for commit in commits)
+    made = scratch.run(
+        "commit-tree", tree, "-p", head, "-F", "-", stdin=f"{subject}\n\n{message}\n", env=who.environment
+    )
+    return made.out.strip(), commits
+
+
+def _conflict_error(git: Git, conflict: Conflict, commits: list[str], head: str) -> PhaseError:
+    """Say what conflicts, which later commits touch the same files, and what to do."""
+    commit, files = conflict.commit, conflict.files
+    format_ = "--format=%h %s"
+    later = git.line(
+        "--literal-pathspecs", "log", "--no-show-signature", "--no-merges", format_, "--abbrev=10", f"{commit}..{head}",
+        "--", *files,
+    ).splitlines()  # fmt: skip
+    others = [line for line in later if not any(c.startswith(line.split()[0]) for c in commits)]
+    advice = ""
+    if others:
+        names = ", ".join([line.split()[0] for line in others] + [commit[:10]])
+        advice = (
+            f" Later commits changed the same files: {'; '.join(others[:5])}. To roll them back too, newest first: "
+            f"git_revert_commits: [{names}]."
+        )
+    return PhaseError(
+        f"Reverting {commit[:10]} ({git.subject(commit)}) conflicts in {', '.join(files[:10])}.{advice} To go back to "
+        f"all that was before it: git_revert_method: checkout with git_revert_to: {git.resolve(commit + '^')}",
+        files=files,
+        commit=commit,
+    )
+
+
+def changes(git: Git, old: str, new: str) -> list[Change]:
+    """The files that differ between two commits.
+
+    :raises PhaseError: a submodule differs; switching would leave its files as they are.
+    """
+    out = git.run("diff-tree", "-r", "--raw", "--no-renames", "--no-abbrev", "-z", old, new).out.split("\0")
+    found = []
+    for info, path in zip(out[::2], out[1::2]):
+        old_mode, new_mode, old_blob, new_blob, status = info[1:].split()
+        if SUBMODULE in (old_mode, new_mode):
+            raise PhaseError(
+                f"The rollback would move the submodule {path}, which this phase does not do. "
+                f"Roll it back by a phase of its own: git_revert_repo: {shlex.quote(str(git.repo / path))}"
+            )
+        found.append(Change(path=path, status=STATUS.get(status[0], "modified"), old=old_blob, new=new_blob))
+    return found

@@ -1,0 +1,264 @@
+# Copyright: changeops.rollback contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Roll code back in a git work tree: rehearsed beforehand, a fast switch in the downtime. Private to this collection.
+
+``preflight`` makes the rolled-back commit in a scratch repository below the restore point, which borrows the objects
+of the real one, so that nothing is written there. ``main`` brings that commit over and switches to it.
+
+How far the work came is noted as ``stage``: rehearsed, switching, installing, done; recovering, recovered.
+"""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import typing as t
+
+from ._command import PhaseError
+from ._git import Git
+from ._git_place import SCRATCH_REF, Place, named
+from ._git_rehearsal import changes, rehearse_revert, revertible, scratch_repository, signature
+from ._phase import Context, Report
+
+AGAIN = "Nothing was switched. Run the same command again: it will be rehearsed from there."
+
+
+def preflight(ctx: Context) -> Report:
+    """Prove the rollback and the install command in a scratch repository; note the commit to switch to."""
+    place = Place(ctx)
+    here = place.position()
+    report = _resumed(place, here) if ctx.resumed else None
+    if report:
+        return report
+    place.refuse_unfinished()
+    scratch = ctx.point.scratch()
+    rehearsed = scratch_repository(place.git, scratch / "tree")
+    target, what = _target(place, rehearsed, here["commit"])
+    files = changes(rehearsed, here["commit"], target)
+    prepared = {"base": here["commit"], "branch": here["branch"], "target": target, "files": files, "what": what}
+    if target == here["commit"]:
+        shutil.rmtree(str(scratch), ignore_errors=True)
+        return _report(
+            place,
+            f"The code in {place.repo} ({target[:10]}) is as it was before the change already. Nothing to do.",
+            pending=False,
+            before=here,
+            after=here,
+            prepared=dict(prepared, stage="done", stat=""),
+        )
+    place.refuse_in_the_way(files)
+    rehearsed.run("update-ref", SCRATCH_REF, target)
+    stat_ = rehearsed.line("diff", "--stat=100", "--no-ext-diff", "--no-color", "--no-renames", here["commit"], target)
+    note = _prove_install(place, rehearsed, target)
+    return _report(
+        place,
+        f"{what} in {place.repo} goes without a conflict: {here['commit'][:10]} to {target[:10]}, "
+        f"{len(files)} file(s).{note}",
+        pending=True,
+        before=here,
+        after=place.goal(prepared),
+        prepared=dict(prepared, stage="rehearsed", stat=stat_),
+    )
+
+
+def _resumed(place: Place, here: dict[str, str]) -> Report | None:
+    """What is left of an earlier attempt; None where the work is to be rehearsed anew."""
+    prepared = place.ctx.prepared
+    stage = prepared.get("stage")
+    if place.half_done():
+        place.refuse_elsewhere(here)
+        msg = f"An earlier attempt was interrupted in the middle of the switch of {place.repo}. It will be completed."
+        return _report(place, msg, pending=True, after=place.goal())
+    if stage == "installing":
+        place.refuse_elsewhere(here)
+        msg = f"{place.repo} was switched to {here['commit'][:10]} earlier. The install command is left to do."
+        return _report(place, msg, pending=bool(place.ctx.params["install"]), after=here)
+    if stage == "done" and (here == place.goal() or _contains(place, here["commit"])):
+        return _report(place, f"The code in {place.repo} was rolled back earlier.", pending=False, after=here)
+    return None
+
+
+def _contains(place: Place, commit: str) -> bool:
+    """True where somebody committed on top of the revert that this run made."""
+    prepared = place.ctx.prepared
+    own = place.moves_branch and prepared["target"] != prepared["base"]
+    return own and place.git.is_ancestor(prepared["target"], commit)
+
+
+def _target(place: Place, scratch: Git, head: str) -> tuple[str, str]:
+    """The commit to switch to, made in the scratch repository where need be, and what going there is called."""
+    params, git = place.ctx.params, place.git
+    if not place.moves_branch:
+        if not params["to"]:
+            raise PhaseError("No commit to go back to was named. Give it: git_revert_to: <hash>")
+        target = git.resolve_fixed(params["to"])
+        if not git.is_ancestor(target, head):
+            raise PhaseError(
+                f"Commit {params['to']} is not an earlier commit of what is checked out in {git.repo} "
+                f"({head[:10]}). Look for it with: {place.say('log --oneline')}"
+            )
+        return target, f"Going back to {target[:10]}"
+    commits = revertible(git, params["commits"], head)
+    who = signature(params["author"], params["date"], git.commit_time(head), git.commit_time(commits[0]))
+    subject = " ".join(params["message"].split())
+    if not subject:
+        more = f" and {len(commits) - 1} more" if len(commits) > 1 else ""
+        subject = f"Revert {commits[0][:10]} {git.subject(commits[0])}{more}"
+    target, reverted = rehearse_revert(scratch, commits, head, who, subject)
+    return target, "Reverting " + ", ".join(commit[:10] for commit in reverted or commits)
+
+
+def _prove_install(place: Place, scratch: Git, target: str) -> str:
+    """Run the install command in the scratch copy, which also fetches what it downloads. Returns words for the user."""
+    ctx = place.ctx
+    argv = ctx.params["install"]
+    if not argv:
+        return ""
+    shown = shlex.join(argv)
+    if not ctx.params["rehearse_install"]:
+        return f" '{shown}' was not tried."
+    if ctx.check:
+        return f" '{shown}' is not tried in check mode."  # it would fill the user's caches
+    if any(str(place.repo) in word for word in argv):
+        raise PhaseError(
+            f"The install command '{shown}' names {place.repo}, so it cannot be tried beforehand: it would change what "
+            "runs now. Write it relative to the work tree, or do without the trial: git_revert_rehearse_install: false"
+        )
+    scratch.run("checkout", "--quiet", "--force", "--detach", target)
+    environment = {"VIRTUAL_ENV": None, "UV_PROJECT_ENVIRONMENT": str(scratch.repo.parent / "venv")}
+    hint = "Nothing was changed. Correct it (git_revert_install), or do without the trial: "
+    hint += "git_revert_rehearse_install: false"
+    try:
+        done = ctx.commands.run(argv, cwd=scratch.repo / place.below, env=environment, check=False)
+    except PhaseError as exc:
+        raise PhaseError(f"The install command cannot run in a copy of {target[:10]}: {exc} {hint}") from exc
+    if done.rc:
+        raise PhaseError(
+            f"The install command '{shown}' fails (exit code {done.rc}) in a copy of {target[:10]}: {done.said}. {hint}"
+        )
+    touched = scratch.dirty()
+    if touched:
+        raise PhaseError(
+            f"The install command '{shown}' changes tracked files: {named(touched)}. It must install what these files "
+            "say; for uv, that is: [uv, sync, --frozen]"
+        )
+    return f" '{shown}' works there."
+
+
+def main(ctx: Context) -> Report:
+    """Switch to the commit that preflight made, and run the install command."""
+    place = Place(ctx)
+    here, prepared, goal = place.position(), ctx.prepared, place.goal()
+    target, stage = prepared["target"], prepared["stage"]
+    if stage == "done":
+        if here != goal and not _contains(place, here["commit"]):
+            place.refuse_elsewhere(here, AGAIN)
+        already = f"{place.repo} stands at {here['commit'][:10]}, with the change rolled back already."
+        return _report(place, already, after=here, warnings=_push_warning(place, target))
+    if ctx.check:
+        msg = f"{prepared['what']} would bring {place.repo} from {here['commit'][:10]} to {target[:10]}."
+        return _report(place, msg, changed=True, after=goal, warnings=_push_warning(place, target))
+    warnings: list[str] = []
+    if place.half_done():
+        place.refuse_elsewhere(here)
+        ctx.note(stage="switching")
+        warnings += place.settle(prepared["files"])
+    elif stage == "installing":
+        place.refuse_elsewhere(here)
+    else:
+        place.refuse_unfinished()
+        place.refuse_elsewhere(here, AGAIN)
+        place.refuse_in_the_way(prepared["files"])
+        place.bring(target)
+        ctx.note(stage="switching")
+    if here != goal:
+        place.switch(target, "" if not place.moves_branch else goal["branch"])
+    place.prove(goal)
+    ctx.note(stage="installing")
+    place.install(f"The code stands at {target[:10]} already. Run the same command again to go on.")
+    place.forget_target()
+    ctx.note(stage="done")
+    unpushed = _push_warning(place, target)
+    return _report(
+        place,
+        " ".join(
+            [f"{prepared['what']} brought {place.repo} from {prepared['base'][:10]} to {target[:10]}.", *unpushed]
+        ),
+        changed=True,
+        after=place.position(),
+        warnings=warnings + unpushed,
+    )
+
+
+def recover(ctx: Context) -> Report:
+    """Go back to the commit and the branch that preflight found, and install what belongs to it."""
+    place = Place(ctx)
+    here, prepared = place.position(), ctx.prepared
+    stage = prepared.get("stage")
+    shutil.rmtree(str(ctx.point.scratch_path), ignore_errors=True)
+    own = stage in ("installing", "done") and prepared["base"] != prepared["target"]
+    if not own and not place.half_done():
+        place.forget_target()
+        return _report(place, f"The code in {place.repo} was not switched, so nothing is to be put back.", after=here)
+    by_hand = f"revert {prepared['target']}" if place.moves_branch else f"checkout {prepared['branch']}"
+    place.refuse_elsewhere(here, f"To put the change back by hand: {place.say(by_hand)}")
+    found = place.found()
+    ctx.note(stage="recovering")
+    warnings = place.settle(prepared["files"])
+    if here != found:
+        place.switch(found["commit"], found["branch"])
+    place.prove(found)
+    place.install(f"The code stands at {found['commit'][:10]} again. Run the same command again to go on.")
+    place.forget_target()
+    ctx.note(stage="recovered")
+    msg = f"{place.repo} is back at {found['commit'][:10]}" + (f" on {found['branch']}." if found["branch"] else ".")
+    files = prepared["files"]
+    diff = "\n".join([f"{place.repo}: {prepared['target'][:10]} -> {found['commit'][:10]}", *_letters(files), ""])
+    return _report(place, msg, changed=True, after=place.position(), warnings=warnings, diff=[{"prepared": diff}])
+
+
+def _push_warning(place: Place, target: str) -> list[str]:
+    """Say that the next deploy undoes the rollback, unless the upstream branch has it."""
+    git, base = place.git, place.ctx.prepared["base"]
+    if not place.moves_branch:
+        return [
+            f"{place.repo} is not on a branch now: the next deploy brings the change back, unless it is reverted on "
+            f"the branch that is deployed from."
+        ]
+    if target == base and not git.line("remote"):
+        return []
+    upstream = git.run("rev-parse", "--verify", "--quiet", "@{upstream}", check=False)
+    if upstream.rc == 0:
+        if git.is_ancestor(target, upstream.out.strip()):
+            return []
+        words = place.say("push")
+    else:
+        remotes = git.line("remote").split()
+        if not remotes:
+            return [f"The rollback is only in {place.repo}: the next deploy from elsewhere brings the change back."]
+        words = place.say(f"push {remotes[0]} HEAD:{place.ctx.prepared['branch'] or '<branch>'}")
+    return [
+        f"The rollback is only in {place.repo} and NOT PUSHED: the next deploy brings the change back. "
+        f"On one host (the commit is the same on all), type: {words}"
+    ]
+
+
+def _letters(files: t.Sequence[t.Mapping[str, str]]) -> list[str]:
+    """One line for each file, as ``git diff --name-status`` has them."""
+    return [f"{change['status'][0].upper()}\t{change['path']}" for change in files]
+
+
+def _report(place: Place, msg: str, **kw: t.Any) -> Report:
+    """A report with what all of them have: the commit, the files, and the diff where there is something to do."""
+    report = Report(msg, **kw)
+    prepared = report.prepared or place.ctx.prepared
+    report.before = report.before or place.found()
+    report.facts = {
+        "commit": report.after["commit"],
+        "files": [{"path": change["path"], "status": change["status"]} for change in prepared["files"]],
+    }
+    if (report.changed or report.pending) and not report.diff:
+        head = f"{place.repo}: {prepared['base'][:10]} -> {prepared['target'][:10]}"
+        report.diff = [{"prepared": "\n".join([head, *_letters(prepared["files"]), prepared["stat"], ""])}]
+    return report

@@ -1,0 +1,182 @@
+#!/usr/bin/python
+# Copyright: changeops.rollback contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: git_revert
+short_description: Roll code back in a git work tree
+version_added: 0.1.0
+description:
+  - Reverts commits, or goes back to an earlier commit, in the git work tree of an app.
+  - O(step=preflight) makes the commit in a scratch repository below the restore point, so that O(step=main) is a fast
+    switch. Conflicts, uncommitted changes, files in the way and an install command that fails are found there.
+  - The commit has the same hash on every host, because its author, committer, dates and message are fixed.
+  - The repository's hooks never run, and nothing is signed.
+  - A revert that is not pushed is undone by the next deploy. The result says so until it is pushed.
+author: changeops.rollback contributors (@changeops)
+extends_documentation_fragment: [changeops.rollback.phase]
+requirements:
+  - git 2.30 or newer on the host
+options:
+  repo:
+    description: The work tree, or the app's directory within it.
+    type: path
+    required: true
+  method:
+    description:
+      - V(revert) adds one commit that reverts O(commits). The branch goes along.
+      - V(checkout) goes to the earlier commit O(to). HEAD is on no branch afterwards; the branch stays where it is.
+    type: str
+    choices: [revert, checkout]
+    default: revert
+  commits:
+    description:
+      - The commits to revert, as hashes or tags, in any order. They are reverted newest first.
+      - Names that move, such as C(HEAD) or a branch, are refused, and so are merges.
+    type: list
+    elements: str
+    default: []
+  to:
+    description: For O(method=checkout), the commit to go to, as a hash or tag.
+    type: str
+    default: ""
+  install:
+    description:
+      - The command that brings the app's environment in line with the code, as a list of arguments, run in O(repo).
+        Empty for none.
+      - E(VIRTUAL_ENV) is removed from its environment. No shell is involved.
+    type: list
+    elements: str
+    default: []
+  rehearse_install:
+    description:
+      - Whether O(step=preflight) runs O(install) in a scratch copy of the earlier release, which proves it and fetches
+        what it downloads. C(uv) makes its environment below the restore point then (E(UV_PROJECT_ENVIRONMENT)).
+      - Turn this off for a command that changes something outside of the directory that it runs in, such as C(pip)
+        with an environment elsewhere.
+      - In check mode the command is never run.
+    type: bool
+    default: true
+  author:
+    description: Author and committer of the revert, as C(Name <mail>).
+    type: str
+    default: changeops.rollback <changeops.rollback@localhost>
+  date:
+    description:
+      - Date of the revert as an ISO date, or date and time, in UTC unless it says otherwise.
+      - Empty for that of the newest reverted commit. It is never older than the commit that the revert follows.
+    type: str
+    default: ""
+  message:
+    description: First line of the revert's message. Empty for C(Revert <hash> <subject>).
+    type: str
+    default: ""
+"""
+
+EXAMPLES = r"""
+- name: Prove that the commit can be reverted
+  changeops.rollback.git_revert:
+    step: preflight
+    repo: /srv/shop
+    commits: [4f1c2e9]
+    install: [uv, sync, --frozen]
+    restore_point: 2026-11-22T101500Z-C001/1-git_revert
+
+- name: Revert it
+  changeops.rollback.git_revert:
+    repo: /srv/shop
+    commits: [4f1c2e9]
+    install: [uv, sync, --frozen]
+    restore_point: 2026-11-22T101500Z-C001/1-git_revert
+
+- name: Put the change back
+  changeops.rollback.git_revert:
+    step: recover
+    repo: /srv/shop
+    commits: [4f1c2e9]
+    install: [uv, sync, --frozen]
+    restore_point: 2026-11-22T101500Z-C001/1-git_revert
+
+- name: Go back to the last release, by its tag
+  changeops.rollback.git_revert:
+    repo: /srv/shop
+    method: checkout
+    to: v1.4.2
+"""
+
+RETURN = r"""
+msg:
+  description: What was done, or what is to be done, in a sentence.
+  returned: always
+  type: str
+  sample: Reverting 4f1c2e9a07 brought /srv/shop from 4f1c2e9a07 to 51d0e2f3b8.
+pending:
+  description: Whether O(step=main) would change something.
+  returned: for O(step=preflight)
+  type: bool
+  sample: true
+before:
+  description: The commit and the branch that preflight found. The branch is empty where HEAD was on none.
+  returned: success
+  type: dict
+  sample: {commit: 4f1c2e9a07d0b1c2d3e4f5061728394a5b6c7d8e, branch: main}
+after:
+  description: The commit and the branch afterwards; for O(step=preflight) and in check mode, those that are to be.
+  returned: success
+  type: dict
+  sample: {commit: 51d0e2f3b8a9c0d1e2f30415263748596a7b8c9d, branch: main}
+commit:
+  description: The commit afterwards. It is the same on all hosts.
+  returned: success
+  type: str
+  sample: 51d0e2f3b8a9c0d1e2f30415263748596a7b8c9d
+files:
+  description: The files that the rollback changes.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    path:
+      description: The file, relative to the top of the work tree.
+      returned: success
+      type: str
+      sample: shop/main.py
+    status:
+      description: What the rollback does to it, which is one of V(added), V(deleted) and V(modified).
+      returned: success
+      type: str
+      sample: modified
+  sample: [{path: shop/main.py, status: modified}]
+"""
+
+from ansible_collections.changeops.rollback.plugins.module_utils._git_revert import main as switch
+from ansible_collections.changeops.rollback.plugins.module_utils._git_revert import preflight, recover
+from ansible_collections.changeops.rollback.plugins.module_utils._phase import run_module
+
+ARGUMENTS = {
+    "repo": {"type": "path", "required": True},
+    "method": {"type": "str", "choices": ["revert", "checkout"], "default": "revert"},
+    "commits": {"type": "list", "elements": "str", "default": []},
+    "to": {"type": "str", "default": ""},
+    "install": {"type": "list", "elements": "str", "default": []},
+    "rehearse_install": {"type": "bool", "default": True},
+    "author": {"type": "str", "default": "changeops.rollback <changeops.rollback@localhost>"},
+    "date": {"type": "str", "default": ""},
+    "message": {"type": "str", "default": ""},
+}
+
+
+def subject(params):
+    """What a stand-alone use works on: the repository and the goal."""
+    return " ".join([params["repo"], params["method"], params["to"], *params["commits"]])
+
+
+def main():
+    run_module(ARGUMENTS, preflight, switch, recover, subject=subject, phase="git_revert")
+
+
+if __name__ == "__main__":
+    main()
