@@ -1,0 +1,263 @@
+# Copyright: changeops.rollback contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The lookup changeops.rollback.plan."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: plan
+short_description: Load and check the rollback plan of a change
+version_added: 1.0.0
+description:
+  - Finds the YAML file that describes how a change is rolled back, checks all of it, and returns it as a dictionary.
+  - Every fault is reported at once, with the file, the line and the words to type instead.
+  - The plan of change V(C001) is C(C001.yml) or C(C001.yaml) in O(changes_dir). Without that option it is in
+    C(changes/) beside the inventory or the inventory's folder, else beside the playbook, else in the current directory.
+author:
+  - changeops.rollback contributors (@changeops)
+options:
+  _terms:
+    description:
+      - ID of the change. It begins with a letter, then come letters, digits, V(.), V(_) and V(-), 64 at most.
+      - Without one, or with an empty one, the lookup fails and names the plans that exist.
+    type: list
+    elements: raw
+    required: true
+  want:
+    description:
+      - V(plan) gives the checked plan, also that of a change which cannot be rolled back.
+      - V(hosts) gives the hosts of the plan and of all its phases, for the C(hosts) keyword of a play.
+      - V(hosts) fails, with a sentence, when the change cannot be rolled back, when the plan has no phases, when a
+        pattern matches no host of the inventory, and when C(--limit) leaves none of the hosts.
+    type: str
+    choices: [plan, hosts]
+    default: plan
+  changes_dir:
+    description:
+      - Folder where the plans are, instead of C(changes/). A relative path starts in the current directory.
+      - Set the variable in C(group_vars/all) or with C(-e). In the C(hosts) keyword of a play there is no host yet, so
+        Ansible knows no other group's variables there, and none that stand in the inventory file itself.
+    type: str
+    vars:
+      - name: rollback_changes_dir
+notes:
+  - Values of a plan are literals. Jinja in a plan is a fault.
+  - YAML anchors may stand in a plan; aliases and tags may not. A plan has at most 1,000,000 bytes.
+  - A number stays text when it would not be written the same way again, such as V(0123456), V(12:30:45) and V(1.10).
+  - Below keys of C(vars) with the word C(commit), C(commits), C(revision), C(revisions), C(from) or C(to) in their
+    name, every number stays text. So a commit hash of digits needs no quotes.
+"""
+
+EXAMPLES = r"""
+- name: Roll a change back on the hosts that its plan names
+  hosts: "{{ lookup('changeops.rollback.plan', change | default(''), want='hosts') }}"
+  gather_facts: false
+  roles:
+    - changeops.rollback.run
+
+- name: Show how much a rollback asks for
+  hosts: localhost
+  gather_facts: false
+  vars:
+    plan: "{{ lookup('changeops.rollback.plan', 'C001') }}"
+  tasks:
+    - name: Show the complexity and the phases of C001
+      ansible.builtin.debug:
+        msg: "{{ plan.title }}: {{ plan.complexity }}, {{ plan.phases | map(attribute='name') | join(', ') }}"
+"""
+
+RETURN = r"""
+_raw:
+  description:
+    - One dictionary for each change, or with O(want=hosts) one string of host names with commas between them.
+    - Keys that the file leaves out have their default.
+  type: list
+  elements: raw
+  sample:
+    - change: C001
+      title: Add invoice totals
+      date: "2026-11-20"
+      implemented_by: Dana Ng
+      hosts: shop
+      possible: true
+      reason: ""
+      method: automated
+      accept_loss: []
+      schema_compatible: false
+      risks:
+        - issue: Totals entered since the release are lost
+          mitigation: Lost columns are exported first
+      on_failure: recover
+      path: /home/dana/ops/changes/C001.yml
+      digest: 4b2a6e0c7d0f6c1bb3a1f1a1cf0b7f6b3cc1a0c4b7e2a1d0f9e8d7c6b5a49382
+      estimate: 120
+      complexity: simple
+      commits: [4f1c2e9]
+      code_first: false
+      phases:
+        - index: 1
+          id: 1-git_revert
+          name: git_revert
+          role: changeops.rollback.git_revert
+          hosts: shop
+          vars: {git_revert_commits: [4f1c2e9]}
+          estimate: 120
+          timeout:
+          become:
+          become_user: shop
+          environment: {}
+          steps: [preflight, main, recover]
+"""
+
+import os
+import typing as t
+from pathlib import Path
+
+from ansible import context
+from ansible.errors import AnsibleError
+from ansible.inventory.group import Group
+from ansible.inventory.manager import InventoryManager
+from ansible.plugins.loader import vars_loader
+from ansible.plugins.lookup import LookupBase
+from ansible.utils.collection_loader._collection_finder import _get_collection_role_path
+from ansible_collections.changeops.rollback.plugins.plugin_utils._plan import Plan, find_plan, near
+from ansible_collections.changeops.rollback.plugins.plugin_utils._plan_check import load_plan
+from ansible_collections.changeops.rollback.plugins.plugin_utils._plan_yaml import PlanError
+
+STEPS = ("preflight", "main", "recover")
+
+
+class LookupModule(LookupBase):
+    def run(self, terms: list[t.Any], variables: dict[str, t.Any] | None = None, **kwargs: t.Any) -> list[t.Any]:
+        variables = variables or {}
+        self.set_options(var_options=variables, direct=kwargs)
+        want = self.get_option("want")
+        if want == "hosts" and not any(terms) and context.CLIARGS.get("syntax"):
+            # A syntax check, also that of ansible-lint, names no change and runs nothing.
+            return ["all"]
+        try:
+            plans = [self._plan(term, variables) for term in terms or [None]]
+        except PlanError as error:
+            many = f"The plan has {len(error.faults)} faults.\n" if len(error.faults) > 1 else ""
+            raise AnsibleError(f"{many}{error}") from error
+        if want == "plan":
+            return [_with_steps(plan) for plan in plans]
+        return [self._hosts(plan, variables) for plan in plans]
+
+    def _plan(self, change: t.Any, variables: dict[str, t.Any]) -> Plan:
+        # An extra variable is a subclass of str that knows where it comes from.
+        path = find_plan(str(change) if isinstance(change, str) else change, self._directories(variables))
+        return load_plan(path, _shown(path))
+
+    def _directories(self, variables: dict[str, t.Any]) -> list[Path]:
+        here = Path.cwd()
+        sources = variables.get("ansible_inventory_sources") or []
+        inventories = [Path(source) for source in sources if "," not in source]
+        chosen = self._chosen(variables, [source if source.is_dir() else source.parent for source in inventories])
+        if chosen:
+            return [Path(os.path.normpath(here / Path(chosen).expanduser()))]
+        folders = []
+        for source in inventories:
+            folders += [source.parent] if source.is_dir() else [source.parent, source.parent.parent]
+        if variables.get("playbook_dir"):
+            folders.append(Path(variables["playbook_dir"]))
+        return list(dict.fromkeys(folder / "changes" for folder in [*folders, here]))
+
+    def _chosen(self, variables: dict[str, t.Any], inventory_dirs: list[Path]) -> str:
+        chosen, templar = self.get_option("changes_dir"), self._templar
+        if not chosen and "inventory_hostname" not in variables:
+            # In the hosts keyword of a play Ansible has not read group_vars yet.
+            shared = self._group_vars(inventory_dirs, variables.get("playbook_dir") or ".")
+            chosen = shared.get("rollback_changes_dir")
+            templar = templar.copy_with_new_env(available_variables=shared | variables)
+        return str(templar.template(chosen)) if chosen else ""
+
+    def _group_vars(self, inventory_dirs: list[Path], playbook_dir: str) -> dict[str, t.Any]:
+        values: dict[str, t.Any] = {"inventory_dir": str(inventory_dirs[0])} if inventory_dirs else {}
+        files = vars_loader.get("host_group_vars")
+        for folder in [*map(str, inventory_dirs), playbook_dir]:
+            values |= files.get_vars(self._loader, folder, [Group("all")])
+        return values
+
+    def _hosts(self, plan: Plan, variables: dict[str, t.Any]) -> str:
+        where = f"{plan.change} ({_shown(Path(plan.path))})"
+        if not plan.possible:
+            raise AnsibleError(f"{where} cannot be rolled back: {plan.reason}")
+        if not plan.phases:
+            raise AnsibleError(
+                f"{where} has method {plan.method} and no phases, so there is nothing that a playbook could run. "
+                "Follow the plan by hand, or give it phases."
+            )
+        _with_steps(plan)  # a role that cannot be found is better said before the play than in it
+        inventory = self._inventory(variables)
+        # Each pattern on its own: in one list the `!db` of one would take hosts out of another.
+        hosts: dict[str, None] = {}
+        for pattern in plan.patterns:
+            found = _match(inventory, pattern)
+            if not found:
+                there = _inventory_has(variables, pattern)
+                raise AnsibleError(f"{where}: the pattern '{pattern}' matches no host. {there}")
+            hosts.update(dict.fromkeys(found))
+        limit = variables.get("ansible_limit")
+        if limit:
+            inventory.subset(limit)
+            if not _match(inventory, ",".join(hosts)):
+                known = f"{_some(hosts)}. Limit the run to some of these."
+                raise AnsibleError(f"--limit {limit} leaves none of the hosts of {where}: {known}")
+        return ",".join(hosts)
+
+    def _inventory(self, variables: dict[str, t.Any]) -> InventoryManager:
+        """Build an inventory of the groups that are known here, to match patterns against."""
+        inventory = InventoryManager(self._loader, parse=False)
+        for group, hosts in (variables.get("groups") or {}).items():
+            inventory.add_group(group)
+            for host in hosts:
+                inventory.add_host(host, group=group)
+        return inventory
+
+
+def _with_steps(plan: Plan) -> dict[str, t.Any]:
+    """Return the plan as a dictionary, each phase with the entry points that its role has."""
+    values = plan.as_dict()
+    for phase in values["phases"]:
+        found = _get_collection_role_path(phase["role"])
+        if not found:
+            collection = phase["role"].rpartition(".")[0]
+            raise AnsibleError(
+                f"{_shown(Path(plan.path))}: there is no role {phase['role']} here. Mend its name in the plan, or "
+                f"install it: ansible-galaxy collection install {collection}"
+            )
+        tasks = Path(found[1]) / "tasks"
+        phase["steps"] = [
+            step for step in STEPS if any((tasks / f"{step}{end}").is_file() for end in (".yml", ".yaml"))
+        ]
+    return values
+
+
+def _match(inventory: InventoryManager, pattern: str) -> list[str]:
+    try:
+        return [host.name for host in inventory.get_hosts(pattern)]
+    except AnsibleError:
+        return []  # not a pattern that Ansible can read, so no host either
+
+
+def _inventory_has(variables: dict[str, t.Any], pattern: str) -> str:
+    groups = variables.get("groups") or {}
+    if not groups.get("all"):
+        return "The inventory has no hosts at all. Name one with -i, or in ansible.cfg."
+    named = sorted(group for group in groups if group not in ("all", "ungrouped"))
+    known = [*named, *groups["all"]]
+    return f"Groups are {_some(named) or 'none'}; hosts are {_some(groups['all'])}.{near(pattern, known)}"
+
+
+def _some(names: t.Iterable[str]) -> str:
+    names = list(names)
+    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+    return ", ".join(names[:10]) + more
+
+
+def _shown(path: Path) -> str:
+    """Give a path as a user would type it here."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative
