@@ -102,12 +102,17 @@ def run_step(
     :arg subject: what a stand-alone use works on (the repository, say); another subject starts afresh.
     """
     if check:
-        return _check_step(step, params, point, functions, subject)
+        return _check_step(step, params, point, functions)
     if step == "preflight":
         return _preflight(params, point, functions, _state(step, point, subject), subject)
     lock = WorkLock(point.state_dir / "work.lock", f"{point.phase} of {point.root.name}")
     held = lock.acquire(params["wait"])
     try:
+        if step == "main" and point.standalone and point.read().get("progress") == DONE:
+            # Alone and done: where nothing is left to do, keep what a recover of that needs.
+            report = _check_step("preflight", params, point, functions)
+            if report.pending is False:
+                return report
         # read under the lock: what an interrupted run left behind may have gone on until now
         state = _state(step, point, subject)
         if step == "recover" and state.get("progress") is None:
@@ -173,7 +178,6 @@ def _check_step(
     params: dict[str, t.Any],
     point: RestorePoint,
     functions: t.Mapping[str, Step],
-    subject: str,
 ) -> Report:
     """Run a step on a copy of the restore point that is thrown away."""
     state = {} if point.standalone else point.read()

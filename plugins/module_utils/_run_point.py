@@ -17,7 +17,7 @@ import time
 import typing as t
 from pathlib import Path
 
-from ._command import PhaseError
+from ._command import Commands, PhaseError
 from ._phase import DONE, STARTED
 from ._restore_point import STANDALONE, RestorePoint, WorkLock, make_private, read_json, write_json
 
@@ -222,6 +222,10 @@ def prune(state_dir: Path, keep: int) -> list[str]:
     finished.sort(reverse=True)
     removed = []
     for _closed, root in finished[max(1, keep) :]:
+        for path in root.glob("*/manifest.json"):
+            code = (read_json(path) or {}).get("code") or {}
+            if code.get("ref"):
+                Commands(60).run(["git", "-C", code["repo"], "update-ref", "-d", code["ref"]], check=False)
         shutil.rmtree(str(root), ignore_errors=True)
         removed.append(root.name)
     return removed

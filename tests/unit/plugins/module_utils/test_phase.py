@@ -97,6 +97,8 @@ def test_check_mode_writes_nothing(tmp_path: Path, number: Number) -> None:
 def test_alone_a_finished_use_is_forgotten_and_an_interrupted_one_is_kept(tmp_path: Path, number: Number) -> None:
     point = at(tmp_path, "standalone/number")
     run_step("main", PARAMS, point, number.functions, subject="a")
+    run_step("main", PARAMS, point, number.functions, subject="a")
+    assert point.read()["before"] == {"number": 7}, "nothing was left to do, so recover must still know the 7"
     number.file.write_text("8")
     number.fail_after = True
     with pytest.raises(PhaseError):

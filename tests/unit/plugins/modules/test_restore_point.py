@@ -198,6 +198,25 @@ def test_work_that_belongs_to_nobody_known_is_not_ended(state: Path) -> None:
             opened(point(state, "R1"), params("R1", wait=0.2), check=False)
 
 
+def test_prune_takes_the_git_ref_with_it(state: Path, tmp_path: Path) -> None:
+    repo = tmp_path / "repo"
+    git = ["git", "-C", str(repo), "-c", "user.name=x", "-c", "user.email=x@localhost"]
+    subprocess.run(["git", "init", "-q", str(repo)], check=True)
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "one"], check=True)
+    for name in ("R1", "R2"):
+        ref = f"refs/changeops/{name}/before"
+        subprocess.run([*git, "update-ref", ref, "HEAD"], check=True)
+        opened(point(state, name), params(name), check=False)
+        work(state, name, progress="done", changed=True)
+        (state / name / "1-git_revert" / "manifest.json").write_text(
+            json.dumps({"code": {"repo": str(repo), "ref": ref}})
+        )
+        closed(point(state, name), params(name, outcome="succeeded", keep=1), check=False)
+    refs = subprocess.run([*git, "for-each-ref", "--format=%(refname)"], stdout=subprocess.PIPE, text=True, check=True)
+    assert "refs/changeops/R1/before" not in refs.stdout
+    assert "refs/changeops/R2/before" in refs.stdout
+
+
 def test_checked_reads_what_the_phases_noted(state: Path) -> None:
     opened(point(state, "R1"), params("R1"), check=False)
     work(state, "R1", progress="found", pending=None)
