@@ -152,7 +152,7 @@ def opened(point: RunPoint, params: Params, check: bool, now: float | None = Non
     finally:
         lock.release()
     msg = "Resumed restore point {}." if info else "Opened restore point {}."
-    result = {"changed": True, "msg": msg.format(point.root), "resumed": bool(info), "path": str(point.root)}
+    result = {"changed": False, "msg": msg.format(point.root), "resumed": bool(info), "path": str(point.root)}
     if held:
         result["warnings"] = [
             "{} was still at work on this host: {} after {} s.".format(
@@ -205,7 +205,7 @@ def closed(point: RunPoint, params: Params, check: bool, now: float | None = Non
     if point.lock().get("run") == params["run"]:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(str(point.state_dir / "lock.json"))
-    return {"changed": True, "msg": msg, "outcome": outcome, "path": str(point.root)}
+    return {"changed": False, "msg": msg, "outcome": outcome, "path": str(point.root)}
 
 
 def _close_info(root: Path, outcome: str, now: float) -> None:

@@ -13,6 +13,7 @@ description:
   - The state that preflight found on a host, plus the files, exports and digests that were kept, is the run's restore
     point. It is a directory on the host with mode 0700.
   - Used by the role C(changeops.rollback.run). The phases fill the restore point.
+  - Lock and restore point are the run's own book-keeping, so it never reports a change of the host.
 author:
   - changeops.rollback contributors (@changeops)
 options:

@@ -1,0 +1,301 @@
+# Copyright: changeops.rollback contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Managers: what they print, what they are told, and systemd's whole way with a stand-in for systemctl.
+
+The stand-in is a small script on PATH that keeps the units' states in files and starts real processes. It shows that
+the arguments and the answers fit; a real systemd is for tests on real hosts.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+from ansible_collections.changeops.rollback.plugins.module_utils import _processes, _service_phases
+from ansible_collections.changeops.rollback.plugins.module_utils._command import Commands, PhaseError
+from ansible_collections.changeops.rollback.plugins.module_utils._phase import run_step
+from ansible_collections.changeops.rollback.plugins.module_utils._restore_point import RestorePoint
+from ansible_collections.changeops.rollback.plugins.module_utils._services import (
+    Given,
+    Service,
+    State,
+    Supervisord,
+    Systemd,
+    parse_supervisord,
+    parse_unit,
+    read_states,
+    services_from,
+)
+
+# Each unit is a directory: `load`, `active`, `sub`, `pid`, `restarts` and `command` (what starting it runs) are files.
+SYSTEMCTL = r"""#!/bin/sh
+cd "$(dirname "$0")/units"
+echo "$*" >>../calls
+case $1 in --system|--user) shift ;; *) echo "no scope" >&2; exit 1 ;; esac
+[ "$1" = --no-ask-password ] && shift
+verb=$1; shift
+while [ $# -gt 0 ]; do [ "$1" = -- ] && { shift; break; }; shift; done
+case $verb in
+  show)
+    first=1
+    for unit in "$@"; do
+      [ $first ] || echo; first=
+      if [ -d "$unit" ]; then
+        echo "MainPID=$(cat "$unit/pid")"; echo "LoadState=$(cat "$unit/load")"
+        echo "ActiveState=$(cat "$unit/active")"; echo "SubState=$(cat "$unit/sub")"
+        echo "ControlGroup="; echo "NRestarts=$(cat "$unit/restarts")"
+      else printf 'MainPID=0\nLoadState=not-found\nActiveState=inactive\nSubState=dead\nControlGroup=\n'; fi
+    done ;;
+  start)
+    [ "$(cat "$1/active")" = failed ] && { echo "Start request repeated too quickly." >&2; exit 1; }
+    sh -c "$(cat "$1/command")" >/dev/null 2>&1 & echo $! >"$1/pid"
+    echo active >"$1/active"; echo running >"$1/sub" ;;
+  stop)
+    kill "$(cat "$1/pid")" 2>/dev/null; echo 0 >"$1/pid"
+    echo inactive >"$1/active"; echo dead >"$1/sub" ;;
+  reset-failed) echo inactive >"$1/active" ;;
+  list-unit-files) echo "shop-web.service enabled enabled"; echo "ssh.service enabled enabled" ;;
+esac
+"""
+
+
+@pytest.fixture
+def systemctl(tmp_path, monkeypatch):
+    (tmp_path / "bin" / "units").mkdir(parents=True)
+    program = tmp_path / "bin" / "systemctl"
+    program.write_text(SYSTEMCTL)
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+
+    def add(name, active="inactive", sub="dead", command="exec sleep 600"):
+        unit = program.parent / "units" / name
+        unit.mkdir()
+        files = {"load": "loaded", "active": active, "sub": sub, "pid": "0", "restarts": "0", "command": command}
+        for file, text in files.items():
+            (unit / file).write_text(text)
+        return {"name": name, "manager": "systemd", "scope": None}
+
+    add.calls = lambda: (program.parent / "calls").read_text().splitlines()
+    add.units = program.parent / "units"
+    yield add
+    for pid in add.units.glob("*/pid"):
+        if int(pid.read_text()) > 0:
+            os.kill(int(pid.read_text()), signal.SIGKILL)
+
+
+def _run(functions, step, tmp_path, items):
+    params = {"services": items, "timeout": 10.0, "wait": 1.0, "stays_up": 0.2, "restore_point": "R1/x"}
+    return run_step(step, params, RestorePoint(str(tmp_path / "state" / "R1" / "x")), functions)
+
+
+STOP = {
+    "preflight": _service_phases.stop_preflight,
+    "main": _service_phases.stop_main,
+    "recover": _service_phases.stop_recover,
+}
+START = {
+    "preflight": _service_phases.start_preflight,
+    "main": _service_phases.start_main,
+    "recover": _service_phases.start_recover,
+}
+
+
+def test_systemd_stand_in_stop_and_recover(systemctl, tmp_path):
+    items = [systemctl("shop-web"), systemctl("shop-worker"), systemctl("shop-idle")]
+    for name in ("shop-web", "shop-worker"):
+        Systemd().start(Commands(5.0), name, False)
+    found = _run(STOP, "preflight", tmp_path, items)
+    assert found.before["services"] == {"shop-web": "running", "shop-worker": "running", "shop-idle": "stopped"}
+    shows = [call for call in systemctl.calls() if " show " in call]
+    assert len(shows) == 1 and shows[0].endswith("-- shop-web shop-worker shop-idle")
+    pids = [pid for unit in found.before["pids"].values() for pid in unit]
+    assert _run(STOP, "main", tmp_path, items).facts["stopped"] == ["shop-web", "shop-worker"]
+    assert not any(_processes.stat(pid) for pid in pids)
+    assert _run(STOP, "recover", tmp_path, items).facts["started"] == ["shop-worker", "shop-web"]
+    acted = [call.split()[-3:] for call in systemctl.calls() if " show " not in call]
+    assert [(verb, name) for verb, _dashes, name in acted[2:]] == [
+        ("stop", "shop-web"),
+        ("stop", "shop-worker"),
+        ("start", "shop-worker"),
+        ("start", "shop-web"),
+    ]
+
+
+def test_systemd_stand_in_starts_a_unit_that_had_failed_too_often(systemctl, tmp_path):
+    items = [systemctl("shop-web", "failed", "failed")]
+    assert _run(START, "preflight", tmp_path, items).before["services"] == {"shop-web": "failed"}
+    assert _run(START, "main", tmp_path, items).after["services"] == {"shop-web": "running"}
+
+
+def test_systemd_stand_in_names_a_unit_that_flaps(systemctl, tmp_path):
+    items = [systemctl("shop-web", "failed", "failed", command=f"sleep 0.1; echo 1 >{tmp_path}/x; exec false")]
+    _run(START, "preflight", tmp_path, items)
+    with pytest.raises(PhaseError, match=r"shop-web did not stay up for 0\.2 s: it died"):
+        _run(START, "main", tmp_path, items)
+
+
+def test_systemd_stand_in_names_a_missing_unit(systemctl, tmp_path):
+    systemctl("shop-web")
+    items = [{"name": "shop-wbe", "manager": "systemd", "scope": "user"}]
+    with pytest.raises(PhaseError, match=r"the user's systemd has no unit shop-wbe\. .*shop-web\.service"):
+        _run(STOP, "preflight", tmp_path, items)
+    assert all(call.startswith("--user --no-ask-password ") for call in systemctl.calls())
+
+
+@pytest.mark.parametrize(
+    ("active", "sub", "more", "state"),
+    [
+        ("active", "running", "MainPID=7\nNRestarts=2", State("running", "", True, True, (7,), 2)),
+        ("active", "exited", "MainPID=0", State("running", "", True, True)),
+        ("reloading", "reload", "MainPID=7", State("running", "", True, True, (7,))),
+        ("activating", "start", "MainPID=7", State("running", "", True, False, (7,))),
+        ("activating", "auto-restart", "MainPID=0\nNRestarts=5", State("failed", "", True, False, (), 5)),
+        ("deactivating", "stop-sigterm", "MainPID=7", State("running", "", True, False, (7,))),
+        ("inactive", "dead", "MainPID=0", State("stopped", "")),
+        ("failed", "failed", "MainPID=0", State("failed", "")),
+        ("inactive", "dead", "LoadState=not-found", State("stopped", "", known=False)),
+        ("active", "running", "ControlGroup=/a=b.slice", State("running", "", True, True, cgroup="/a=b.slice")),
+    ],
+)
+def test_parse_unit(active, sub, more, state):
+    found = parse_unit(f"ActiveState={active}\nSubState={sub}\n{more}")
+    assert found == State(**{**vars(state), "said": f"{active} ({sub})"})
+
+
+LINES = """web                              RUNNING   pid 12, uptime 0:00:03
+job:job_00                       RUNNING   pid 13, uptime 1 day, 0:00:03
+job:job_01                       BACKOFF   Exited too quickly (process log may have details)
+wait                             STARTING
+bye                              STOPPING
+off                              STOPPED   Nov 22 11:30 PM
+end                              EXITED    Nov 22 11:30 PM
+bad                              FATAL     Exited too quickly (process log may have details)
+none: ERROR (no such process)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "word", "active", "up", "pids"),
+    [
+        ("web", "running", True, True, (12,)),
+        ("web:web", "running", True, True, (12,)),
+        ("job:job_00", "running", True, True, (13,)),
+        ("job:job_01", "failed", True, False, ()),
+        ("job:*", "failed", True, False, (13,)),
+        ("wait", "running", True, False, ()),
+        ("bye", "running", True, False, ()),
+        ("off", "stopped", False, False, ()),
+        ("end", "stopped", False, False, ()),
+        ("bad", "failed", False, False, ()),
+    ],
+)
+def test_parse_supervisord(name, word, active, up, pids):
+    state = parse_supervisord(LINES, [name])[name]
+    assert (state.word, state.active, state.up, state.pids, state.known) == (word, active, up, pids, True)
+
+
+def test_parse_supervisord_unknown():
+    assert not parse_supervisord(LINES, ["none"])["none"].known
+
+
+def test_services_from_gives_values():
+    item = {
+        "name": "a",
+        "manager": "command",
+        "start": ["x"],
+        "stop": ["y"],
+        "status": ["z"],
+        "port": 1,
+        "ports": [2, 1],
+    }
+    assert services_from([item]) == [Service("a", Given(("x",), ("y",), ("z",)), (1, 2))]
+    assert services_from([{"name": "a", "manager": "supervisord"}]) == [Service("a", Supervisord())]
+
+
+@pytest.mark.parametrize(
+    ("items", "says"),
+    [
+        ([{"name": "a", "manager": "systemd"}] * 2, "a is listed twice"),
+        ([{"name": "a", "manager": "systemd", "pid_file": "/x"}], "a: `pid_file` is for manager command"),
+        ([{"name": "a", "manager": "supervisord", "scope": "user"}], "a: `scope` is for manager systemd"),
+        ([{"name": "a", "manager": "command", "start": [], "stop": ["x"], "status": ["x"]}], "a: `start` is empty"),
+        ([{"name": "a", "manager": "systemd", "ports": [0]}], "a: 0 is no port"),
+        (
+            [{"name": "a b", "manager": "systemd"}, {"name": "c", "manager": "systemd", "port": -1}],
+            "'a b'.*c: -1 is no",
+        ),
+    ],
+)
+def test_services_from_names_all_faults(items, says):
+    with pytest.raises(PhaseError, match=says):
+        services_from(items)
+
+
+@pytest.mark.parametrize(("rc", "word"), [(0, "running"), (3, "stopped"), (1, "stopped"), (127, "stopped")])
+def test_status_of_given_commands(rc, word):
+    service = Service("a", Given(("true",), ("true",), ("sh", "-c", f"exit {rc}")))
+    assert read_states(Commands(5.0), [service])["a"].word == word
+
+
+def test_a_stale_pid_file_is_not_believed(tmp_path):
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    (tmp_path / "pid").write_text(f"{dead.pid}\n")
+    service = Service("a", Given(("true",), ("true",), ("true",), str(tmp_path / "pid")))
+    assert read_states(Commands(5.0), [service])["a"].pids == ()
+
+
+def test_trace_sees_children_and_the_group_and_no_zombies():
+    parent = subprocess.Popen(["sh", "-c", "sleep 600 & echo $!; exec sleep 600"], stdout=-1, start_new_session=True)
+    child = int(parent.stdout.readline())
+    trace = _processes.Trace([parent.pid])
+    assert trace.left() == sorted([parent.pid, child]) and trace.alive()
+    parent.kill()
+    while _processes.stat(parent.pid):
+        pass
+    assert trace.left() == [child] and not trace.alive()  # the parent is a zombie: we have not asked for it yet
+    os.kill(child, signal.SIGKILL)
+    while trace.left():
+        pass
+    parent.wait()
+    parent.stdout.close()
+    assert not _processes.Trace([parent.pid]).alive()
+
+
+def test_port_of_a_process_is_found():
+    code = (
+        "import socket;s=socket.socket();s.bind(('127.0.0.1',0));s.listen();print(s.getsockname()[1],flush=1);input()"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdin=-1, stdout=-1, stderr=-3, text=True) as process:
+        port = int(process.stdout.readline())
+        found = _processes.probe("127.0.0.1", port), _processes.holders(port)
+    assert found == (True, [process.pid])
+    assert _processes.probe("127.0.0.1", port) is False
+    assert "may not see" in _processes.who_holds(port)
+
+
+def test_describe_masks_secrets():
+    argv = [sys.executable, "-c", "print(flush=True); input()", "--password=hunter2"]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        said = _processes.describe(process.pid)
+    assert said.startswith(f"process {process.pid} ({sys.executable} -c ")
+    assert "--password=********" in said and "hunter2" not in said
+
+
+def test_a_port_that_is_held_and_silent_is_not_free():
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen(0)
+        clients = [socket.socket() for _ in range(4)]  # fill the queue
+        for client in clients:
+            client.setblocking(False)
+            client.connect_ex(server.getsockname())
+        assert _processes.probe("127.0.0.1", server.getsockname()[1]) is None
+        for client in clients:
+            client.close()
