@@ -9,12 +9,12 @@ import re
 
 MASK = "********"
 
-# scheme://user:password@host
-_URL_PASSWORD = re.compile(r"(?P<head>[A-Za-z][A-Za-z0-9+.\-]*://[^\s:/@]*:)(?P<secret>[^\s@]+)(?=@)")
-# PASSWORD=x, api_key: "x", "token": "x"; the name may have more around the telling word. The look-behind keeps the time
-# linear on long words.
+# scheme://user:password@host. The look-behinds keep the time linear on long words.
+_URL_PASSWORD = re.compile(r"(?<![A-Za-z0-9+.\-])(?P<head>[A-Za-z][A-Za-z0-9+.\-]*://[^\s:/@]*:)(?P<secret>[^\s@]+)(?=@)")
+# PASSWORD=x, api_key: "x", "token": "x"; the name may have more around the telling word.
 _NAMED_SECRET = re.compile(
-    r"(?<![\w.\-])(?P<head>[\w.\-]*(?:passw(?:or)?d|passphrase|secret|token|api[_-]?key|private[_-]?key|credential)[\w.\-]*"
+    r"(?<![\w.\-])(?P<head>[\w.\-]*"
+    r"(?:passw(?:or)?d|passphrase|secret|token|api[_-]?key|private[_-]?key|credential)[\w.\-]*"
     r"[\"']?\s*[=:]\s*)(?P<secret>\"[^\"]*\"|'[^']*'|[^\s,;}\]]+)",
     re.IGNORECASE,
 )
