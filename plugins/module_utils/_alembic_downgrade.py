@@ -1,0 +1,309 @@
+# Copyright: changeops.rollback contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The phase ``alembic_downgrade``, as seen from the host: where Alembic runs, and what is reported. Private.
+
+The work on the database is done by ``_alembic_driver``, in one process of the app's own interpreter.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import types
+import typing as t
+from pathlib import Path
+
+from . import _alembic_driver, _alembic_export, _alembic_run, _alembic_sqlite
+from ._alembic_driver import EXPORT, MANIFEST
+from ._alembic_export import Loss
+from ._command import Commands, PhaseError
+from ._phase import FOUND, Context, Report
+from ._restore_point import make_private, read_json, write_json
+
+DRIVER = (_alembic_driver, _alembic_export, _alembic_run, _alembic_sqlite)
+START = "from changeops_alembic._alembic_driver import main\n\nmain()\n"
+Sizes = t.Dict[str, int]
+
+
+def python_of(given: t.Sequence[str], folder: Path, project: Path) -> list[str]:
+    """The command that starts the app's interpreter in ``folder``, the project or a preserved checkout of it.
+
+    An interpreter inside the project stands for the one at the same place in the checkout, where there is one.
+    """
+    if not given:
+        for place in (folder, project):
+            if (place / ".venv/bin/python").exists():
+                return [str(place / ".venv/bin/python")]
+        return ["uv", "run", "--no-sync", "python"]
+    program = Path(given[0])
+    if program.is_absolute() and project in program.parents:
+        moved = folder / program.relative_to(project)
+        program = moved if moved.exists() else program
+    elif not program.is_absolute() and len(program.parts) > 1:
+        program = (folder if (folder / program).exists() else project) / program
+    return [str(program), *given[1:]]
+
+
+def shortage(needs: Sizes, free: t.Callable[[str], tuple[int, int]]) -> str | None:
+    """Say which file system is too small for ``needs`` ({directory: bytes}); None where there is room.
+
+    :arg free: of a directory, the device that it is on and the bytes that are free there.
+    """
+    wanted: dict[int, tuple[int, int, list[str]]] = {}
+    for folder, size in needs.items():
+        device, left = free(folder)
+        known = wanted.get(device, (0, left, []))
+        wanted[device] = (known[0] + size, left, [*known[2], folder])
+    for size, left, folders in wanted.values():
+        if size > left:
+            return (
+                f"The downgrade needs {size / 1e6:.1f} MB in {' and '.join(folders)}, and only {left / 1e6:.1f} MB are "
+                "free there. Make room, and run the same command again."
+            )
+    return None
+
+
+def free_space(folder: str) -> tuple[int, int]:
+    """The device of a directory and the bytes free on it."""
+    return os.stat(folder).st_dev, shutil.disk_usage(folder).free
+
+
+def destroyed(losses: dict[str, Loss]) -> list[str]:
+    """What a downgrade destroys, as ``invoices.total (120 values)``, ``drafts (the table, 7 rows)``."""
+    words = []
+    for table, loss in sorted(losses.items()):
+        if loss["dropped"]:
+            words.append(f"{table} (the table, {loss['rows']} rows)")
+        else:
+            words += [f"{table}.{column} ({loss['values'][column]} values)" for column in loss["columns"]]
+    return words
+
+
+def sql_diff(found: dict[str, t.Any]) -> list[dict[str, str]]:
+    """The SQL of the downgrade and what it destroys, as Ansible shows it with ``--diff``."""
+    lines = [f"Downgrade of {found['database']} from {found['from']} to {found['to']}:", *found["sql"]]
+    lines += [f"destroys: {words}" for words in destroyed(found["losses"])]
+    return [{"prepared": "\n".join(lines) + "\n"}]
+
+
+def _source(part: types.ModuleType) -> bytes:
+    """The source of a module, also out of the archive that Ansible packs on its way to a host."""
+    loader: t.Any = part.__loader__
+    return t.cast(bytes, loader.get_data(part.__file__))
+
+
+def _drive(ctx: Context, folder: Path, action: str, **request: t.Any) -> dict[str, t.Any]:
+    """Run the driver in ``folder`` and return its answer.
+
+    :raises PhaseError: with the driver's sentence, or because it ended without an answer.
+    """
+    project = _project(ctx)
+    base = ctx.point.part / "driver"
+    package = base / "changeops_alembic"
+    for place in (ctx.point.part, base, package, *([_kept(ctx)] if action == "downgrade" else [])):
+        make_private(place)
+    for part in DRIVER:
+        (package / (part.__name__.rpartition(".")[2] + ".py")).write_bytes(_source(part))
+    (package / "__init__.py").touch()
+    (base / "__main__.py").write_text(START)
+    reply = base / "reply.json"
+    if reply.exists():
+        reply.unlink()
+    write_json(
+        base / "request.json",
+        dict(
+            request,
+            action=action,
+            reply=str(reply),
+            kept=str(_kept(ctx)),
+            project=str(project),
+            config=ctx.params["config"],
+        ),
+    )
+    # Nothing is written into the app's environment, and main need not compile again what preflight has compiled.
+    bytecode = ctx.commands.environ.get("PYTHONPYCACHEPREFIX") or str(ctx.point.scratch_path / "bytecode")
+    env: dict[str, str | None] = {"PYTHONDONTWRITEBYTECODE": None, "PYTHONPYCACHEPREFIX": bytecode}
+    if folder != project:
+        env.update(VIRTUAL_ENV=None, UV_PROJECT_ENVIRONMENT=None)
+    argv = [*python_of(ctx.params["python"], folder, project), str(base), str(base / "request.json")]
+    done = ctx.commands.run(argv, cwd=folder, env=env, check=False)
+    answer = read_json(reply)
+    if answer is None:
+        raise PhaseError(
+            f"Alembic could not be run with '{argv[0]}' in {folder} (exit code {done.rc}): {done.said} "
+            "Name the app's interpreter in alembic_downgrade_python."
+        )
+    if "error" in answer:
+        raise PhaseError(answer["error"])
+    return t.cast("t.Dict[str, t.Any]", answer)
+
+
+def _kept(ctx: Context) -> Path:
+    """Where the export lies. In stand-alone use a later run starts afresh, and must not take the export with it."""
+    if not ctx.point.standalone:
+        return ctx.point.part
+    subject = " ".join([str(_project(ctx)), ctx.params["from"], ctx.params["to"]])
+    return ctx.point.root / "alembic_downgrade.kept" / hashlib.sha256(subject.encode()).hexdigest()[:12]
+
+
+def _project(ctx: Context) -> Path:
+    return Path(os.path.expanduser(ctx.params["project"])).absolute()
+
+
+def _check_options(ctx: Context) -> Path:
+    """The project, after a look at what can be wrong without starting anything."""
+    project = _project(ctx)
+    if not (project / ctx.params["config"]).is_file():
+        raise PhaseError(
+            f"There is no {ctx.params['config']} in {project}. Set alembic_downgrade_project to the directory that "
+            "holds it, and alembic_downgrade_config to its name."
+        )
+    for name in ("from", "to"):
+        if not ctx.params[name].strip():
+            raise PhaseError(
+                f"alembic_downgrade_{name} is empty. Write a revision there; 'alembic history' lists them."
+            )
+    return project
+
+
+def preserve(project: Path, release: str, target: Path, install: t.Sequence[str], commands: Commands) -> Path:
+    """Make a checkout of a release, with an environment of its own, and return the project's directory in it.
+
+    :arg target: where the checkout goes; what is there is removed.
+    :arg install: the command that makes the environment; nothing is run where it is empty.
+    """
+    top = Path(commands.run(["git", "rev-parse", "--show-toplevel"], cwd=project).out.strip())
+    prefix = commands.run(["git", "rev-parse", "--show-prefix"], cwd=project).out.strip()
+    found = commands.run(["git", "rev-parse", "--verify", "--quiet", release + "^{commit}"], cwd=project, check=False)
+    if found.rc != 0:
+        raise PhaseError(f"There is no commit '{release}' in {top}. Correct alembic_downgrade_release.")
+    shutil.rmtree(str(target), ignore_errors=True)
+    quiet = ["git", "-c", "core.hooksPath=/dev/null", "-c", "advice.detachedHead=false"]
+    commands.run([*quiet, "clone", "--quiet", "--shared", "--no-checkout", "--template=", str(top), str(target)])
+    commands.run([*quiet, "checkout", "--quiet", "--detach", found.out.strip()], cwd=target)
+    folder = target / prefix
+    if install:
+        commands.run(install, cwd=folder, env={"VIRTUAL_ENV": None, "UV_PROJECT_ENVIRONMENT": None})
+    return folder
+
+
+def _try_place(ctx: Context) -> Path:
+    """An empty directory for the databases that are tried on."""
+    place = ctx.point.scratch_path / "try"
+    shutil.rmtree(str(place), ignore_errors=True)
+    make_private(place)
+    return place
+
+
+def preflight(ctx: Context) -> Report:
+    """See where the database stands, and try the downgrade on a copy of its schema."""
+    project = _check_options(ctx)
+    asked = [ctx.params["from"], ctx.params["to"]]
+    noted = ctx.prepared if ctx.prepared.get("asked") == asked else {}
+    folder = Path(noted["folder"]) if noted.get("folder") and Path(noted["folder"]).is_dir() else project
+    away = folder == project and bool(ctx.params["release"] or ctx.params["preserve"])
+    request = {"from": noted.get("from", asked[0]), "to": noted.get("to", asked[1])}
+    ctx.point.scratch()
+    found = _drive(ctx, folder, "inspect", scratch=str(_try_place(ctx)), elsewhere=away, **request)
+    if away and found["pending"]:
+        folder = preserve(
+            project, ctx.params["release"] or "HEAD", ctx.point.part / "release", ctx.params["install"], ctx.commands
+        )
+        live = found["database"]
+        found = _drive(ctx, folder, "inspect", scratch=str(_try_place(ctx)), elsewhere=False, **request)
+        if os.path.realpath(found["database"]) != os.path.realpath(live):
+            raise PhaseError(
+                f"The app connects to {live}, but a fresh checkout of it to {found['database']}: a setting is missing "
+                "there. Give it in the environment of this phase."
+            )
+    report = Report("", pending=found["pending"])
+    report.before = {"revision": found["current"], "database": found["database"]}
+    report.prepared = {key: found[key] for key in ("from", "to", "database", "version_table")}
+    report.prepared.update(asked=asked, folder=str(folder), journal=noted.get("journal", found["journal"]))
+    report.prepared.update(losses=found.get("losses"), sql=found.get("sql"))
+    if not found["pending"]:
+        report.msg = f"The database {found['database']} stands at {found['to']} already."
+        return report
+    needs = {os.path.dirname(os.path.realpath(found["database"])): 2 * found["size"]}
+    part = str(ctx.point.state_dir)
+    needs[part] = needs.get(part, 0) + found["export_size"]
+    short = shortage(needs, free_space)
+    if short:
+        raise PhaseError(short)
+    lost = destroyed(found["losses"])
+    report.msg = "The downgrade of {} from {} to {} works on a copy of its schema. It destroys {}.".format(
+        found["database"], found["from"], found["to"], f"{', '.join(lost)}: exported first" if lost else "nothing"
+    )
+    report.diff = sql_diff(found)
+    report.facts = {"destroys": lost}
+    return report
+
+
+def main(ctx: Context) -> Report:
+    """Export what the downgrade destroys, and downgrade, while the apps are stopped."""
+    noted = ctx.prepared
+    after = {"revision": noted["to"], "database": noted["database"]}
+    if ctx.check:
+        if noted.get("sql") is None:
+            return Report(_standing(noted), after=after)
+        return Report(
+            f"Would downgrade {noted['database']} from {noted['from']} to {noted['to']}.",
+            changed=True,
+            after=after,
+            diff=sql_diff(noted),
+            facts={"exported": {}},
+        )
+    reply = _drive(ctx, Path(noted["folder"]), "downgrade", **_task(noted))
+    if not reply["changed"]:
+        return Report(_standing(noted), after=after, facts={"exported": {}})
+    exported = reply["exported"]
+    ctx.note(exported=exported)
+    words = ", ".join(f"{name} ({rows} rows)" for name, rows in sorted(exported.items()))
+    return Report(
+        "Downgraded {} from {} to {}; {}.".format(
+            noted["database"],
+            noted["from"],
+            noted["to"],
+            f"exported {words} to {_kept(ctx) / EXPORT}" if words else "nothing had to be exported",
+        ),
+        changed=True,
+        after=dict(after, exported=exported),
+        diff=sql_diff(noted) if noted.get("sql") is not None else [],
+        facts={"exported": exported},
+    )
+
+
+def recover(ctx: Context) -> Report:
+    """Upgrade again, and put back what the downgrade destroyed."""
+    noted = ctx.prepared
+    started = ctx.state.get("progress") != FOUND and "database" in noted
+    kept = (_kept(ctx) / MANIFEST).exists()
+    if not started or (ctx.before.get("revision") == noted["to"] and not kept):
+        return Report("The database had not been downgraded here, so there is nothing to put back.")
+    reply = _drive(ctx, Path(noted["folder"]), "recover", **_task(noted))
+    if ctx.point.standalone:
+        shutil.rmtree(str(ctx.point.scratch_path), ignore_errors=True)
+    after = {"revision": noted["from"], "database": noted["database"]}
+    if not reply["changed"]:
+        return Report(f"The database {noted['database']} stands at {noted['from']}, as before.", after=after)
+    exported = reply["exported"]
+    words = ", ".join(f"{name} ({rows} rows)" for name, rows in sorted(exported.items()))
+    return Report(
+        "Upgraded {} from {} to {} again{}.".format(
+            noted["database"], noted["to"], noted["from"], f" and put back {words}" if words else ""
+        ),
+        changed=True,
+        after=after,
+        warnings=reply["left"],
+        facts={"exported": exported},
+    )
+
+
+def _task(noted: dict[str, t.Any]) -> dict[str, t.Any]:
+    return {key: noted[key] for key in ("from", "to", "database", "version_table", "journal")}
+
+
+def _standing(noted: dict[str, t.Any]) -> str:
+    return f"The database {noted['database']} stands at {noted['to']} already."

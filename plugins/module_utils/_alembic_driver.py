@@ -1,0 +1,276 @@
+# Copyright: changeops.rollback contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is done to the app's database, each in one process of the app's own interpreter. Private.
+
+Started as ``<python> <directory> <request.json>``; the answer is written to the file that the request names, because
+``env.py`` may print.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import sqlite3
+import sys
+import typing as t
+
+from ._alembic_export import losses, measure, put_back, write_export
+from ._alembic_run import Migrations, Request
+from ._alembic_sqlite import DriverError, SqliteDatabase, revisions, tables, the_revision
+
+MANIFEST = "export.json"
+EXPORT = "export.sqlite"
+
+
+def act_inspect(request: Request) -> dict[str, t.Any]:
+    """Say where the database stands, and try the downgrade on a copy of its schema. The live database is only read.
+
+    Returns ``database``, ``version_table``, ``current``, ``journal``, ``from`` and ``to`` (full revisions), ``pending``
+    and, where it is pending, ``losses``, ``sql``, ``size`` and ``export_size`` (bytes). With ``elsewhere`` in the
+    request the downgrade is not tried here, but from a preserved checkout afterwards.
+    """
+    migrations = Migrations(request)
+    database = SqliteDatabase(
+        migrations.ask(os.path.join(request["scratch"], "empty.sqlite")), migrations.version_table
+    )
+    current, journal = database.state()
+    newer = migrations.absolute(request["from"]) or request["from"]
+    older = migrations.absolute(request["to"], newer) or request["to"]
+    reply = {
+        "database": database.path,
+        "version_table": database.version_table,
+        "current": current,
+        "journal": journal,
+        "from": newer,
+        "to": older,
+        "pending": current != older,
+        "known": migrations.known(newer),
+    }
+    if current == older:
+        return reply
+    if older.startswith("-"):
+        if request["elsewhere"]:
+            return reply
+        raise DriverError(
+            f"'{older}' cannot be counted from {newer}, because its migration file is not in {os.getcwd()}. "
+            "Write the whole revision into alembic_downgrade_to, or set alembic_downgrade_release to the commit that "
+            "was running."
+        )
+    if current != newer:
+        raise DriverError(_elsewhere(migrations, database.path, current, newer, older))
+    if request["elsewhere"]:
+        return reply
+    if not reply["known"]:
+        raise DriverError(
+            f"The database {database.path} stands at {newer}, but its migration file is not in {os.getcwd()}: the "
+            "code was reverted before the database. Set alembic_downgrade_release to the commit that was running."
+        )
+    if not migrations.known(older) or migrations.between(newer, older) is None:
+        raise DriverError(
+            f"'{request['to']}' is no revision before {newer} in {os.getcwd()}. "
+            "Look with 'alembic history' and correct alembic_downgrade_to in the plan."
+        )
+    if not os.access(database.folder, os.W_OK):
+        raise DriverError(f"{database.folder} cannot be written to by this user. Run this phase as the app's user.")
+    rehearsed = os.path.join(request["scratch"], "schema.sqlite")
+    with contextlib.closing(database.read()) as live:
+        database.copy_schema(live, rehearsed)
+        before = tables(live, "main", database.version_table)
+        migrations.redirect.sql = []
+        migrations.downgrade(rehearsed, older)
+        with contextlib.closing(sqlite3.connect(rehearsed)) as con:
+            after = tables(con, "main", database.version_table)
+            stands = the_revision(revisions(con, "main", database.version_table), rehearsed)
+        if stands != older:
+            raise DriverError(f"The downgrade to {older} ends at {stands}. Correct alembic_downgrade_to in the plan.")
+        lost = losses(before, after)
+        reply.update(losses=lost, export_size=measure(live, lost), size=database.size(), sql=migrations.redirect.sql)
+    return reply
+
+
+def _elsewhere(migrations: Migrations, path: str, current: str, newer: str, older: str) -> str:
+    """Say that the database stands neither at ``newer`` nor at ``older``, and what that means."""
+    text = f"The database {path} stands at {current}; the plan expects {newer} (or {older}, if it is done already). "
+    later = migrations.between(current, newer) if migrations.known(current) and migrations.known(newer) else None
+    if later:
+        return text + f"Later changes came on top of this one ({', '.join(later)}): roll those back first."
+    if not migrations.known(current):
+        text += f"Its migration file is not in {os.getcwd()}. "
+    return text + "Look with 'alembic history' and correct alembic_downgrade_from and alembic_downgrade_to in the plan."
+
+
+def act_downgrade(request: Request) -> dict[str, t.Any]:
+    """Downgrade the live database, keeping what that destroys. Returns ``changed`` and ``exported`` ({table: rows})."""
+    database = SqliteDatabase(request["database"], request["version_table"])
+    database.clear()
+    current, _journal = database.state()
+    if current == request["to"]:
+        return {"changed": False}
+    _expect(request, database, current, "from")
+    database.refuse_sessions()
+    migrations = Migrations(request)
+    export = os.path.join(request["kept"], EXPORT)
+    with _exchange(request, database, "from") as con:
+        migrations.downgrade(database.copy, request["to"])
+        _same_database(migrations, database)
+        _remove(export)
+        os.close(os.open(export, os.O_CREAT | os.O_EXCL, 0o600))
+        con.execute("ATTACH ? AS copy", (database.copy,))
+        con.execute("ATTACH ? AS export", (export,))
+        before = tables(con, "main", database.version_table)
+        kept = write_export(con, before, tables(con, "copy", database.version_table))
+        con.execute("DETACH copy")
+        con.execute("DETACH export")
+        database.finish_copy(request["journal"], request["to"])
+        manifest = {
+            "database": database.real,
+            "from": request["from"],
+            "to": request["to"],
+            "tables": kept,
+            "sha256": _sha256(export),
+            "print": database.print_of(database.copy),
+        }
+        _write_json(os.path.join(request["kept"], MANIFEST), manifest)
+    return {"changed": True, "exported": _exported(kept)}
+
+
+def act_recover(request: Request) -> dict[str, t.Any]:
+    """Undo ``act_downgrade``, however far it came. Returns ``changed``, ``exported`` and ``left`` (sentences)."""
+    database = SqliteDatabase(request["database"], request["version_table"])
+    database.clear()
+    current, journal = database.state()
+    manifest = os.path.join(request["kept"], MANIFEST)
+    if current == request["from"]:
+        database.set_journal(request["journal"])
+        _remove(manifest)
+        return {"changed": False}
+    _expect(request, database, current, "to")
+    export = os.path.join(request["kept"], EXPORT)
+    kept = _manifest(request, database, manifest, export)
+    database.refuse_sessions()
+    untouched = database.untouched(kept["print"])
+    migrations = Migrations(request)
+    if not migrations.known(request["from"]):
+        raise DriverError(
+            f"The migration file of {request['from']} is not in {os.getcwd()}, so the database {database.path} cannot "
+            "be upgraded again. Bring the code back first, and run the same command again."
+        )
+    with _exchange(dict(request, journal=journal), database, "to") as con:
+        migrations.upgrade(database.copy, request["from"])
+        _same_database(migrations, database)
+        con.execute("ATTACH ? AS copy", (database.copy,))
+        con.execute("ATTACH ? AS export", (export,))
+        left = put_back(con, kept["tables"], tables(con, "copy", database.version_table), untouched)
+        con.execute("DETACH copy")
+        con.execute("DETACH export")
+        database.finish_copy(journal, request["from"])
+    _remove(manifest)
+    return {"changed": True, "exported": _exported(kept["tables"]), "left": left}
+
+
+@contextlib.contextmanager
+def _exchange(request: Request, database: SqliteDatabase, stands: str) -> t.Iterator[sqlite3.Connection]:
+    """Lock the live database and make the copy; when all went well, put the copy in its place."""
+    with database.locked(request["journal"]) as con:
+        try:
+            current = the_revision(revisions(con, "main", database.version_table), database.path)
+            _expect(request, database, current, stands)
+            database.make_copy(con)
+            yield con
+            database.swap()
+        finally:
+            database.clear()
+
+
+def _expect(request: Request, database: SqliteDatabase, current: str, stands: str) -> None:
+    if current != request[stands]:
+        raise DriverError(
+            f"The database {database.path} stands at {current}, neither at {request['from']} nor at {request['to']}: "
+            "somebody migrated it since preflight. Nothing was changed in it."
+        )
+
+
+def _same_database(migrations: Migrations, database: SqliteDatabase) -> None:
+    other = [path for path in migrations.redirect.asked if os.path.realpath(path) != database.real]
+    if other:
+        raise DriverError(
+            f"The app's env.py now connects to {other[0]}; in preflight it was {database.path}. Nothing was changed. "
+            "Look at the environment of this phase."
+        )
+
+
+def _manifest(request: Request, database: SqliteDatabase, manifest: str, export: str) -> dict[str, t.Any]:
+    """What ``act_downgrade`` noted, checked against the export.
+
+    :raises DriverError: there is none, so the downgrade was not ours; or the export was changed.
+    """
+    if not os.path.exists(manifest):
+        raise DriverError(
+            f"The database {database.path} stands at {request['to']}, but this phase did not bring it there and kept "
+            f"nothing to put back. Upgrade it by hand: alembic upgrade {request['from']}"
+        )
+    with open(manifest, encoding="utf-8") as stream:
+        kept = t.cast("t.Dict[str, t.Any]", json.load(stream))
+    if (kept["database"], kept["from"], kept["to"]) != (database.real, request["from"], request["to"]):
+        raise DriverError(f"The export {export} is of another downgrade ({kept['database']}). Nothing was changed.")
+    if not os.path.exists(export) or _sha256(export) != kept["sha256"]:
+        raise DriverError(
+            f"The export {export} is missing, or is not what the downgrade wrote. Nothing was changed. "
+            "Bring back the file, or the backup of the database."
+        )
+    return kept
+
+
+def _exported(kept: dict[str, dict[str, t.Any]]) -> dict[str, int]:
+    numbers = {name: max(entry.get("exported", 0), entry.get("changed", 0)) for name, entry in kept.items()}
+    return {name: number for name, number in numbers.items() if number}
+
+
+def _remove(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+def _sha256(path: str) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        for block in iter(lambda: stream.read(1 << 20), b""):
+            digest.update(block)
+        os.fsync(stream.fileno())
+    return digest.hexdigest()
+
+
+def _write_json(path: str, value: t.Any) -> None:
+    temporary = path + ".new"
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(fd, "w", encoding="utf-8") as stream:
+        json.dump(value, stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(temporary, path)
+    fd = os.open(os.path.dirname(path), os.O_RDONLY)
+    os.fsync(fd)
+    os.close(fd)
+
+
+ACTIONS = {"inspect": act_inspect, "downgrade": act_downgrade, "recover": act_recover}
+
+
+def main() -> None:
+    """Do what the request file asks."""
+    with open(sys.argv[1], encoding="utf-8") as stream:
+        request = json.load(stream)
+    # Where 'python -m alembic' would find the app's modules, but after everything that is installed.
+    sys.path.append(os.getcwd())
+    try:
+        reply = ACTIONS[request["action"]](request)
+    except DriverError as exc:
+        reply = {"error": str(exc)}
+    except sqlite3.Error as exc:
+        reply = {"error": f"SQLite says: {exc}. The database was left as it was."}
+    except OSError as exc:
+        reply = {"error": f"{exc.filename or 'The database'}: {exc.strerror or exc}. The database was left as it was."}
+    _write_json(request["reply"], reply)

@@ -1,0 +1,182 @@
+# Copyright: changeops.rollback contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs the app's own Alembic on a file of our choice. Private; runs in the app's own interpreter.
+
+``env.py`` may build its URL in any way: the connection itself is caught where SQLAlchemy makes it, and led to another
+file. So the live database is never opened by the app's code here, and a migration cannot harm it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+import sys
+import typing as t
+
+from ._alembic_sqlite import DriverError, located
+
+Request = t.Dict[str, t.Any]
+
+
+class Redirect:
+    """Leads every database connection of this process to another file, and notes what it was for, and the SQL."""
+
+    def __init__(self, folder: str, project: str) -> None:
+        import sqlalchemy as sa
+        from sqlalchemy.engine import Engine
+
+        self.folder = folder
+        self.project = project
+        self.target = ""
+        self.asked: set[str] = set()
+        self.fault: DriverError | None = None
+        self.sql: list[str] | None = None
+        sa.event.listen(Engine, "do_connect", self._connect)
+        sa.event.listen(Engine, "before_cursor_execute", self._execute)
+
+    def _connect(self, dialect: t.Any, _record: t.Any, cargs: t.Sequence[t.Any], cparams: dict[str, t.Any]) -> t.Any:
+        if dialect.name != "sqlite":
+            return self._refuse(f"The app's env.py connects to a {dialect.name} database; only SQLite can be done yet.")
+        options = dict(cparams)
+        name = cargs[0] if cargs else options.pop("database", "")
+        path = located(name, bool(options.pop("uri", False)))
+        if path is None:
+            return self._refuse("The app's env.py connects to a database in memory, so there is nothing to downgrade.")
+        self.asked.add(self.live(path))
+        return dialect.connect(self.target, *cargs[1:], **options)
+
+    def _refuse(self, message: str) -> t.NoReturn:
+        self.fault = DriverError(message)
+        raise self.fault
+
+    def live(self, path: str) -> str:
+        """The live file that ``path`` stands for: the same, or in the project what it is in the preserved checkout."""
+        if os.path.realpath(self.folder) == os.path.realpath(self.project):
+            return path
+        inside = os.path.relpath(os.path.realpath(path), os.path.realpath(self.folder))
+        return path if inside.startswith(os.pardir + os.sep) else os.path.join(self.project, inside)
+
+    def _execute(self, _con: t.Any, _cursor: t.Any, statement: str, *_more: t.Any) -> None:
+        if self.sql is not None and not statement.lstrip().upper().startswith(("PRAGMA", "SELECT")):
+            self.sql.append("\n".join(line.rstrip() for line in statement.strip().splitlines()) + ";")
+
+    def guard(self, connection: t.Any) -> None:
+        """Make sure that a connection goes where it was led.
+
+        :raises DriverError: it does not, because ``env.py`` makes its connections by itself.
+        """
+        import sqlalchemy as sa
+
+        file = connection.execute(sa.text("PRAGMA database_list")).fetchall()[0][2]
+        if os.path.realpath(file) != os.path.realpath(self.target):
+            self._refuse(
+                "The app's env.py makes its database connections by itself (create_engine with creator=, say), so "
+                "they cannot be led to a copy. Let it use a URL."
+            )
+
+
+class Migrations:
+    """The app's Alembic project."""
+
+    def __init__(self, request: Request) -> None:
+        try:
+            from alembic.config import Config
+            from alembic.script import ScriptDirectory
+        except ImportError as exc:
+            raise DriverError(
+                f"Alembic cannot be imported by {sys.executable} ({exc}). Install the app's environment "
+                f"(uv sync --frozen, in {os.getcwd()}), or name its interpreter in alembic_downgrade_python."
+            ) from exc
+        path = os.path.join(os.getcwd(), request["config"])
+        more: dict[str, t.Any] = {}
+        if "toml_file" in inspect.signature(Config.__init__).parameters and os.path.exists("pyproject.toml"):
+            more["toml_file"] = os.path.abspath("pyproject.toml")
+        self.config = Config(path, **more)
+        try:
+            self.scripts = ScriptDirectory.from_config(self.config)
+        except Exception as exc:  # CommandError and what the app's configuration brings
+            raise DriverError(f"Alembic cannot use {path}: {exc}") from exc
+        self.redirect = Redirect(os.getcwd(), request["project"])
+        self.version_table = ""
+
+    def known(self, revision: str) -> bool:
+        """Whether the migration file of ``revision`` is here (``base`` always is)."""
+        try:
+            return revision == "base" or self.scripts.get_revision(revision) is not None
+        except Exception:  # every version of Alembic has its own
+            return False
+
+    def absolute(self, text: str, start: str = "") -> str | None:
+        """The full revision that ``text`` names (``-2`` counts from ``start``); None where it cannot be told."""
+        if re.fullmatch(r"-\d+", text):
+            for _step in range(int(text[1:])):
+                if start == "base" or not self.known(start):
+                    return None
+                down = self.scripts.get_revision(start).down_revision
+                if isinstance(down, (tuple, list)):
+                    return None
+                start = down or "base"
+            return start
+        if not self.known(text):
+            return None
+        return "base" if text == "base" else str(self.scripts.get_revision(text).revision)
+
+    def between(self, newer: str, older: str) -> list[str] | None:
+        """The revisions after ``older`` up to ``newer``, newest first; None where ``older`` is no ancestor of it."""
+        try:
+            return [s.revision for s in self.scripts.iterate_revisions(newer, older)]
+        except Exception:  # RangeNotAncestorError, ResolutionError: named differently over the versions
+            return None
+
+    def ask(self, empty: str) -> str:
+        """Let ``env.py`` connect to an empty file, and return the live file that it meant."""
+        self.run(empty, lambda revision, context: [], "base")
+        if len(self.redirect.asked) != 1:
+            named = ", ".join(sorted(self.redirect.asked)) or "none"
+            raise DriverError(f"The app's env.py has to connect to one database to be downgraded; it does to: {named}.")
+        return next(iter(self.redirect.asked))
+
+    def run(self, target: str, steps: t.Callable[[t.Any, t.Any], t.Iterable[t.Any]], wanted: str) -> None:
+        """Run migrations on the database file ``target``.
+
+        :arg steps: Alembic's ``fn``.
+        :raises DriverError: one of them failed; it is named.
+        """
+        from alembic.runtime.environment import EnvironmentContext
+
+        at: list[t.Any] = []
+
+        def watched(revision: t.Any, context: t.Any) -> t.Iterator[t.Any]:
+            self.redirect.guard(context.connection)
+            self.version_table = context.version_table
+            for step in steps(revision, context):
+                at.append(step)
+                yield step
+
+        self.redirect.target = target
+        try:
+            with EnvironmentContext(self.config, self.scripts, fn=watched, destination_rev=wanted):
+                self.scripts.run_env()
+        except (Exception, SystemExit) as exc:
+            if self.redirect.fault:
+                raise self.redirect.fault from exc
+            words = " ".join(f"{type(exc).__name__}: {exc}".split())[:600]
+            if not at:
+                raise DriverError(f"The app's env.py failed: {words}") from exc
+            raise DriverError(f"The migration {self.named(at[-1])} failed: {words}") from exc
+
+    @staticmethod
+    def named(step: t.Any) -> str:
+        """A migration as ``8ae1f0c2 (migrations/versions/8ae1f0c2_totals.py)``."""
+        script = step.revision
+        return f"{script.revision} ({os.path.relpath(script.path)})"
+
+    def downgrade(self, target: str, to: str) -> None:
+        """Downgrade the database file ``target``."""
+        self.run(target, lambda revision, context: self.scripts._downgrade_revs(to, revision), to)
+
+    def upgrade(self, target: str, to: str) -> None:
+        """Upgrade the database file ``target``."""
+        self.run(target, lambda revision, context: self.scripts._upgrade_revs(to, revision), to)

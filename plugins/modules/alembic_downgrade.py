@@ -1,0 +1,150 @@
+#!/usr/bin/python
+# Copyright: changeops.rollback contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: alembic_downgrade
+short_description: Downgrade an app's database with Alembic, keeping what that destroys
+version_added: 0.1.0
+description:
+  - Brings a database from the revision of a change to the one before it, with the app's own Alembic and interpreter.
+  - Columns, tables and values that the downgrade destroys are exported first. V(recover) upgrades again and puts them
+    back.
+  - The live database is never migrated itself. A copy beside it is, and then takes its place in one step, so that
+    whatever dies leaves the old database or the new one.
+  - It refuses to work when the database stands at another revision, when revisions of later changes came on top, and
+    while other processes have the database open.
+  - SQLite is the only kind of database yet.
+author:
+  - changeops.rollback contributors (@changeops)
+extends_documentation_fragment:
+  - changeops.rollback.phase
+options:
+  project:
+    description: Directory that holds O(config). Alembic runs there.
+    type: path
+    required: true
+  config:
+    description: Alembic's configuration file, relative to O(project).
+    type: str
+    default: alembic.ini
+  python:
+    description:
+      - Command that starts the app's interpreter, as a list of arguments.
+      - Without it, C(.venv/bin/python) in O(project) where that exists, else C(uv run --no-sync python).
+    type: list
+    elements: str
+    default: []
+  from:
+    description: Revision that the change brought, where the database stands now.
+    type: str
+    required: true
+  to:
+    description:
+      - Revision to go back to. V(base) is allowed.
+      - V(-1), V(-2) and so on count from O(from) and are resolved once.
+    type: str
+    required: true
+  release:
+    description:
+      - Commit whose migrations and code are used, in a checkout of its own, because the work tree does not have them
+        any more.
+    type: str
+    default: ''
+  preserve:
+    description:
+      - Keep a checkout of the present commit and use that, because the code is going to be reverted before the
+        database.
+    type: bool
+    default: false
+  install:
+    description: Command that makes the app's environment in such a checkout, as a list of arguments.
+    type: list
+    elements: str
+    default: []
+"""
+
+EXAMPLES = r"""
+- name: Bring the database back to the revision before the invoice totals
+  changeops.rollback.alembic_downgrade:
+    project: /srv/shop
+    from: 8ae1f0c2
+    to: 51b7d9aa
+  environment:
+    DATABASE_URL: sqlite:////srv/shop/var/shop.db
+
+- name: Do it after the code was reverted already
+  changeops.rollback.alembic_downgrade:
+    project: /srv/shop
+    from: 8ae1f0c2
+    to: 51b7d9aa
+    release: 4f1c2e9
+    install: [uv, sync, --frozen]
+"""
+
+RETURN = r"""
+msg:
+  description: What was done, or what is to be done, in a sentence.
+  returned: always
+  type: str
+  sample: Downgraded /srv/shop/shop.db from 8ae1f0c2 to 51b7d9aa; nothing had to be exported.
+pending:
+  description: Whether O(step=main) would change something.
+  returned: for O(step=preflight)
+  type: bool
+  sample: true
+before:
+  description: The revision and the database that preflight found.
+  returned: success
+  type: dict
+  sample: {revision: 8ae1f0c2, database: /srv/shop/shop.db}
+after:
+  description: The revision and the database afterwards, and the rows that were exported by table.
+  returned: success
+  type: dict
+  sample: {revision: 51b7d9aa, database: /srv/shop/shop.db, exported: {invoices: 120}}
+destroys:
+  description: What the downgrade is going to destroy, and has therefore to export.
+  returned: for O(step=preflight), when there is something to do
+  type: list
+  elements: str
+  sample: [invoices.total (120 values)]
+exported:
+  description: Rows that were exported, or put back, by table.
+  returned: for O(step=main), and for O(step=recover) when it changed something
+  type: dict
+  sample: {invoices: 120}
+"""
+
+from ansible_collections.changeops.rollback.plugins.module_utils._alembic_downgrade import main as downgrade
+from ansible_collections.changeops.rollback.plugins.module_utils._alembic_downgrade import preflight, recover
+from ansible_collections.changeops.rollback.plugins.module_utils._phase import run_module
+
+ARGS = {
+    "project": {"type": "path", "required": True},
+    "config": {"type": "str", "default": "alembic.ini"},
+    "python": {"type": "list", "elements": "str", "default": []},
+    "from": {"type": "str", "required": True},
+    "to": {"type": "str", "required": True},
+    "release": {"type": "str", "default": ""},
+    "preserve": {"type": "bool", "default": False},
+    "install": {"type": "list", "elements": "str", "default": []},
+}
+
+
+def main():
+    run_module(
+        ARGS,
+        preflight,
+        downgrade,
+        recover,
+        subject=lambda params: "{project} {from} {to}".format(**params),
+        phase="alembic_downgrade",
+    )
+
+
+if __name__ == "__main__":
+    main()
