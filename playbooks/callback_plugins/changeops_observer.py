@@ -1,0 +1,189 @@
+# Copyright: changeops.rollback contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: changeops_observer
+type: notification
+short_description: Records what a rollback does, on which host and how it ended, in the history
+description:
+  - Does nothing until a task of C(changeops.rollback.history) opens a run. From then on it records each phase on each
+    host, keeps the run's heartbeat, and closes the run when the playbook ends, however it ends.
+  - Lies beside the collection's playbooks, so that Ansible loads it without any configuration.
+author:
+  - changeops.rollback contributors (@changeops)
+requirements:
+  - SQLAlchemy
+"""
+
+import atexit
+import contextlib
+import functools
+import os
+import signal
+import typing as t
+
+from ansible.plugins.callback import CallbackBase
+from ansible.template import Templar
+
+OPENED_BY = "changeops.rollback.history"
+CLOSED_BY = "changeops.rollback.restore_point"
+# Tasks of this role around a phase are no work of the phase, unless they fail.
+RUN_ROLE = "changeops.rollback.run"
+INCLUDES = ("include_role", "include_tasks")
+
+
+def _harmless(method: t.Callable[..., None]) -> t.Callable[..., None]:
+    """A fault of the observer must not reach the rollback: warn once."""
+
+    @functools.wraps(method)
+    def wrapper(self: CallbackModule, *args: t.Any, **kwargs: t.Any) -> None:
+        try:
+            method(self, *args, **kwargs)
+        except Exception as exc:
+            self._warn_once(f"The history may lack a part of this run: {type(exc).__name__}: {exc}.")
+
+    return wrapper
+
+
+def _is_work(task: t.Any) -> bool:
+    """Whether ``task`` stands in a phase's own role."""
+    role = task._role and task._role.get_name(include_role_fqcn=True)
+    return bool(role) and role != RUN_ROLE and task.action.rpartition(".")[2] not in INCLUDES
+
+
+def _cause(result: t.Mapping[str, t.Any]) -> str:
+    """The message of a result, or of the first item of a loop that failed."""
+    for item in result.get("results") or ():
+        if isinstance(item, dict) and (item.get("failed") or item.get("unreachable")) and item.get("msg"):
+            return str(item["msg"])
+    return str(result.get("msg") or result.get("censored") or "")
+
+
+class CallbackModule(CallbackBase):
+    """Turns Ansible's events into the record of a run."""
+
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "notification"
+    CALLBACK_NAME = "changeops_observer"
+    CALLBACK_NEEDS_ENABLED = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._play: t.Any = None
+        self._recorder: t.Any = None
+        self._pid = os.getpid()
+        self._warned = False
+        self._signal = ""
+        self._previous: dict[int, t.Any] = {}
+
+    def _warn_once(self, message: str) -> None:
+        if not self._warned:
+            self._warned = True
+            with contextlib.suppress(Exception):
+                self._display.warning(message)
+
+    # The life of a run
+
+    def _open(self, result: t.Any) -> None:
+        from ansible_collections.changeops.rollback.plugins.plugin_utils._history import Store, state_dir, store_url
+        from ansible_collections.changeops.rollback.plugins.plugin_utils._recorder import Recorder
+
+        manager, task = self._play.get_variable_manager(), result.task
+        variables = manager.get_vars(play=self._play, host=result.host, task=task)
+        templar = Templar(loader=self._play.get_loader(), variables=variables)
+        given = (task.args.get("url"), variables.get("rollback_history_url"))
+        url = store_url(*(templar.template(value) for value in given), os.environ)
+        hosts = variables["ansible_play_hosts_all"]
+        spool_dir = state_dir(os.environ) / "spool"
+        self._recorder = Recorder(Store(url), spool_dir, result.result["run"], hosts, self._warn_once)
+        atexit.register(self._close, False)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._previous[number] = signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, frame: t.Any) -> None:
+        previous = self._previous.get(number)
+        if os.getpid() == self._pid:
+            self._signal = signal.Signals(number).name
+            if number != signal.SIGINT:  # this one ends the process at once; SIGINT unwinds it and comes to atexit
+                self._close(False)
+        if callable(previous):
+            previous(number, frame)
+        else:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+
+    @_harmless
+    def _close(self, finished: bool, failed: t.Iterable[str] = ()) -> None:
+        if self._recorder is None or os.getpid() != self._pid:
+            return
+        recorder, self._recorder = self._recorder, None
+        for line in recorder.close(finished, failed, self._signal):
+            self._display.display(line)
+        if not self._signal:
+            for number, previous in self._previous.items():
+                signal.signal(number, previous)
+
+    # Ansible's events
+
+    def v2_playbook_on_play_start(self, play: t.Any) -> None:
+        self._close(True)
+        self._play = play
+
+    def v2_playbook_on_stats(self, stats: t.Any) -> None:
+        self._close(True, {*stats.failures, *stats.dark})
+
+    @_harmless
+    def v2_playbook_on_task_start(self, task: t.Any, is_conditional: bool) -> None:
+        if self._recorder:
+            self._recorder.flush()
+
+    @_harmless
+    def v2_runner_on_start(self, host: t.Any, task: t.Any) -> None:
+        if self._recorder and _is_work(task):
+            self._begin(host, task)
+
+    def v2_runner_on_ok(self, result: t.Any) -> None:
+        self._ended(result, "ok")
+
+    def v2_runner_on_skipped(self, result: t.Any) -> None:
+        self._ended(result, "skipped")
+
+    def v2_runner_on_failed(self, result: t.Any, ignore_errors: bool = False) -> None:
+        self._ended(result, "ok" if ignore_errors else "failed")
+
+    def v2_runner_on_unreachable(self, result: t.Any) -> None:
+        self._ended(result, "ok" if result.task_fields.get("ignore_unreachable") else "unreachable")
+
+    def _begin(self, host: t.Any, task: t.Any) -> tuple[int, str] | None:
+        """The phase's index and the step that ``task`` belongs to, noted as begun; None outside phases."""
+        variables = task.get_vars()
+        phase, step = variables.get("__run_phase"), variables.get("__run_step")
+        if not isinstance(phase, dict) or step not in ("preflight", "main", "recover"):
+            return None
+        index = int(phase["index"])
+        self._recorder.begin(host.name, index, str(phase["id"]), str(phase["role"]), str(step))
+        return index, str(step)
+
+    @_harmless
+    def _ended(self, result: t.Any, status: str) -> None:
+        task, host, values = result.task, result.host, result.result
+        action = task.resolved_action or task.action
+        bad = status in ("failed", "unreachable")
+        if self._recorder is None:
+            if action == OPENED_BY and status == "ok" and "run" in values:
+                self._open(result)
+            return
+        if action == CLOSED_BY and status == "ok" and values.get("outcome"):
+            self._recorder.closed(host.name, str(values["outcome"]))
+        if not bad and not _is_work(task):
+            return
+        place = self._begin(host, task)
+        if place:
+            state = {name: values[name] for name in ("before", "after") if values.get(name)}
+            changed = bool(values.get("changed"))
+            self._recorder.end(host.name, *place, status, changed, _cause(values), **state)
+        elif bad:
+            self._recorder.problem(host.name, _cause(values))

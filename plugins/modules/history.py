@@ -1,0 +1,157 @@
+#!/usr/bin/python
+# Copyright: changeops.rollback contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: history
+short_description: Open a run in the history of rollbacks, or add a note to one
+description:
+  - Opens a run, takes the lock on its change, and says whether an unfinished run is resumed.
+  - Phases, hosts, times and the end of the run are recorded by a callback that comes with the collection's playbooks.
+    It notices the task that opens the run.
+  - Used by the role C(changeops.rollback.run). It works on the controller, so run it once.
+  - Needs SQLAlchemy in the Python that runs Ansible, and C(psycopg) if the history is kept in PostgreSQL.
+author:
+  - changeops.rollback contributors (@changeops)
+options:
+  state:
+    description:
+      - V(opened) opens a run. It is refused while another run of the same change is alive, and when the plan of an
+        unfinished run was edited. In check mode no lock is taken and nothing is resumed; it is recorded as a dry run.
+      - V(noted) adds O(note) to O(run).
+    type: str
+    choices: [opened, noted]
+    required: true
+  change:
+    description: The change that is rolled back. Required for O(state=opened).
+    type: str
+  plan_digest:
+    description: SHA-256 of the plan. Required for O(state=opened).
+    type: str
+  break_lock:
+    description: ID of an open run that counts as dead from now on, whatever the signs of life.
+    type: str
+    default: ""
+  limit:
+    description: The limit that the playbook was started with, for the record.
+    type: str
+    default: ""
+  run:
+    description: ID of a run. Required for O(state=noted).
+    type: str
+  note:
+    description: What to add. Required for O(state=noted).
+    type: str
+  url:
+    description:
+      - Database that keeps the history, C(sqlite:////path/history.sqlite) or C(postgresql://user@host/database).
+      - Without it the variable C(rollback_history_url) is used, then the environment variable E(CHANGEOPS_HISTORY_URL),
+        then the file C(~/.local/state/changeops/history.sqlite) (E(XDG_STATE_HOME) is honored).
+    type: str
+attributes:
+  action:
+    description: Works on the controller, as an action plugin.
+    support: full
+  check_mode:
+    description: Can run in C(check_mode); the run is recorded as a dry run.
+    support: full
+  diff_mode:
+    description: There are no details to show.
+    support: none
+  platform:
+    description: Hosts that can be worked on. Hosts are not touched.
+    platforms: posix
+    support: full
+seealso:
+  - module: changeops.rollback.history_info
+"""
+
+EXAMPLES = r"""
+- name: Open a run
+  changeops.rollback.history:
+    state: opened
+    change: C001
+    plan_digest: 0f343b0931126a20f133d67c2b018a3b7f6e5d5ab2f5c9b1d8e0f9a7c6b5a493
+  run_once: true
+  register: opened
+
+- name: Note why it was run
+  changeops.rollback.history:
+    state: noted
+    run: "{{ opened.run.id }}"
+    note: Asked for by the on-call engineer, see incident 4711.
+  run_once: true
+"""
+
+RETURN = r"""
+msg:
+  description: What was done, in a sentence.
+  returned: always
+  type: str
+  sample: Opened run 20261122T231500-C001-1a2b.
+run:
+  description: The run.
+  returned: for O(state=opened)
+  type: dict
+  contains:
+    id:
+      description: ID of the run.
+      returned: success
+      type: str
+      sample: 20261122T231500-C001-1a2b
+    change:
+      description: The change that is rolled back.
+      returned: success
+      type: str
+      sample: C001
+    restore_point:
+      description: ID of the restore point to use. It is the run's own ID unless an unfinished run is resumed.
+      returned: success
+      type: str
+      sample: 20261122T231500-C001-1a2b
+    resumes:
+      description: ID of the unfinished run that is resumed. V(null) for a fresh run.
+      returned: success
+      type: str
+      sample: null
+    resumed:
+      description: Whether an unfinished run is resumed.
+      returned: success
+      type: bool
+      sample: false
+    started:
+      description: When the run began, in UTC.
+      returned: success
+      type: str
+      sample: 2026-11-22T23:15:00.123Z
+    executed_by:
+      description: Who runs it. It is the user of AWX, the user behind C(sudo), or the user.
+      returned: success
+      type: str
+      sample: dana
+    executed_from:
+      description: Where it is run from, as C(user@host) or the AWX job.
+      returned: success
+      type: str
+      sample: dana@ops1
+    check_mode:
+      description: Whether it is a dry run.
+      returned: success
+      type: bool
+      sample: false
+    broke_lock:
+      description: The run whose lock was broken on request. Empty if none was.
+      returned: success
+      type: str
+      sample: ""
+    dead_runs:
+      description: IDs of runs that are known to be over, at most 200. Locks that they left on hosts can be taken over.
+      returned: success
+      type: list
+      elements: str
+      sample: [20261121T101500-C001-77aa]
+"""

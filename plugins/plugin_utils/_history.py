@@ -1,0 +1,397 @@
+# Copyright: changeops.rollback contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The history store: runs, their phases on each host, and the lock on a change. Private to this collection.
+
+Every write is one transaction. On SQLite it begins with ``BEGIN IMMEDIATE`` and waits for other writers; on PostgreSQL
+the primary key of the lock lets one of two runs win. All text is redacted on its way in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import hashlib
+import os
+import re
+import secrets
+import time
+import typing as t
+from pathlib import Path
+
+from ..module_utils._redact import MASK, redact
+from . import _history_schema as schema
+from ._history_process import Process, alive
+from ._outcome import FAILED, INTERRUPTED, MAIN, OUTCOMES, REFUSED, SKIPPED, Row, running_words
+
+if schema.HAS_SQLALCHEMY:
+    import sqlalchemy as sa
+    from sqlalchemy.dialects import postgresql, sqlite
+    from sqlalchemy.pool import NullPool
+
+BUSY_SECONDS = 30.0
+ENDED = "Its process ended without closing it"
+ROW = tuple(field.name for field in dataclasses.fields(Row))
+URL_VARIABLE = "CHANGEOPS_HISTORY_URL"
+NO_SQLALCHEMY = (
+    "The history needs SQLAlchemy in the Python that runs Ansible ({python}). "
+    "Install it there: {python} -m pip install sqlalchemy"
+)
+
+
+class HistoryError(Exception):
+    """What is wrong with the store, or why a run may not begin, in a sentence without secrets."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(redact(message))
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """What a run that is to be opened says of itself. ``break_lock``: the run that counts as dead, or empty."""
+
+    change: str
+    plan_digest: str
+    executed_by: str
+    executed_from: str
+    check_mode: bool = False
+    limit: str = ""
+    break_lock: str = ""
+
+
+def state_dir(environ: t.Mapping[str, str]) -> Path:
+    """Where the controller keeps what is not in a database: XDG, mode 0700."""
+    base = environ.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
+    return Path(base) / "changeops"
+
+
+def store_url(option: t.Any, variable: t.Any, environ: t.Mapping[str, str]) -> str:
+    """The store's URL: the option, the variable ``rollback_history_url``, the environment, else a SQLite file."""
+    for given in (option, variable, environ.get(URL_VARIABLE)):
+        if isinstance(given, str) and given.strip():
+            return given.strip()
+    return f"sqlite:///{state_dir(environ) / 'history.sqlite'}"
+
+
+def utc(moment: datetime.datetime) -> str:
+    """A time as it is stored."""
+    text = moment.astimezone(datetime.UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")
+
+
+def now_utc() -> datetime.datetime:
+    """The time now."""
+    return datetime.datetime.now(datetime.UTC)
+
+
+def redacted(value: t.Any, name: str = "") -> t.Any:
+    """A JSON value without secrets; ``name`` is the key that it stands under."""
+    if isinstance(value, t.Mapping):
+        return {str(key): redacted(item, str(key)) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [redacted(item, name) for item in value]
+    if value is None or isinstance(value, bool):
+        return value
+    if name and redact(f"{name}=x") != f"{name}=x":
+        return MASK
+    if isinstance(value, (int, float)):  # Ansible's own kinds of numbers become plain ones
+        return int(value) if isinstance(value, int) else float(value)
+    return redact(str(value))
+
+
+def _age(since: str, now: datetime.datetime) -> str:
+    seconds = max(0, int((now - datetime.datetime.fromisoformat(since)).total_seconds()))
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
+
+
+def holder_words(run: t.Mapping[str, t.Any]) -> str:
+    """Who runs it, as in ``dana@ops1`` or ``dana (AWX job 12)``."""
+    by, place = run["executed_by"], run["executed_from"]
+    return str(place) if place.startswith(f"{by}@") else f"{by} ({place})"
+
+
+class Store:
+    """One history store.
+
+    :arg url: of a SQLite or PostgreSQL database.
+    :raises HistoryError: SQLAlchemy or the driver is missing, the URL is wrong, the store cannot be reached, or it was
+        made by a newer version.
+    """
+
+    def __init__(self, url: str, clock: t.Callable[[], datetime.datetime] = now_utc, python: str = "python3") -> None:
+        if not schema.HAS_SQLALCHEMY:
+            raise HistoryError(NO_SQLALCHEMY.format(python=python))
+        self.clock = clock
+        self.digest = hashlib.sha256(url.encode()).hexdigest()
+        try:
+            parsed = sa.engine.make_url(url)
+        except sa.exc.ArgumentError:
+            raise HistoryError(
+                "The history's URL is not a database URL. Write it like sqlite:////var/lib/changeops/history.sqlite "
+                "or postgresql://changeops@db.example.com/changeops."
+            ) from None
+        # Where it is, for messages: the URL itself may hold a secret.
+        self._shown = f"{parsed.database} on {parsed.host}" if parsed.host else f"{parsed.database}"
+        backend = parsed.get_backend_name()
+        self.is_file = backend == "sqlite"
+        if backend == "sqlite":
+            self._dialect: t.Any = sqlite
+            self._engine = self._sqlite(parsed)
+        elif backend in ("postgresql", "postgres"):
+            self._dialect = postgresql
+            self._engine = self._postgresql(parsed, python)
+        else:
+            raise HistoryError(f"The history can be kept in SQLite or PostgreSQL, not in {backend}.")
+        self._prepare()
+
+    def _sqlite(self, url: t.Any) -> t.Any:
+        if url.database and url.database != ":memory:" and not url.database.startswith("file:"):
+            path = Path(url.database)
+            try:
+                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                # Made here for its mode. SQLite's locks would not survive that another descriptor is closed later.
+                with contextlib.suppress(FileExistsError):
+                    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+            except OSError as exc:
+                raise HistoryError(f"The history {path} cannot be made: {exc.strerror}.") from exc
+        engine = sa.create_engine(url, connect_args={"timeout": BUSY_SECONDS}, poolclass=NullPool)
+
+        # SQLAlchemy's documentation, "Serializable isolation / transactional DDL": the driver must not begin
+        # transactions of its own, so that ours begin with the write lock.
+        @sa.event.listens_for(engine, "connect")
+        def connect(connection: t.Any, record: t.Any) -> None:
+            connection.isolation_level = None
+
+        @sa.event.listens_for(engine, "begin")
+        def begin(connection: t.Any) -> None:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+        return engine
+
+    def _postgresql(self, url: t.Any, python: str) -> t.Any:
+        if "+" not in url.drivername:
+            url = url.set(drivername="postgresql+psycopg")
+        try:
+            # A server that went silent must be noticed soon: a rollback waits for this.
+            options = f"{url.query.get('options', '')} -c lock_timeout={BUSY_SECONDS:.0f}s"
+            arguments = {"connect_timeout": 10, "tcp_user_timeout": 15000, "options": options}
+            return sa.create_engine(url, connect_args=arguments, pool_pre_ping=True)
+        except ImportError as exc:
+            raise HistoryError(
+                f"The history {self._shown} needs psycopg in the Python that runs Ansible. "
+                f"Install it there: {python} -m pip install 'psycopg[binary]'"
+            ) from exc
+
+    @contextlib.contextmanager
+    def transaction(self) -> t.Iterator[t.Any]:
+        """One transaction, its database errors as sentences.
+
+        :raises HistoryError: the store cannot be reached or written.
+        """
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except sa.exc.IntegrityError:
+            raise
+        except sa.exc.SQLAlchemyError as exc:
+            cause = str(getattr(exc, "orig", None) or exc).strip().splitlines()[0]
+            raise HistoryError(f"The history {self._shown} cannot be used: {cause.rstrip('.')}.") from exc
+
+    def _prepare(self) -> None:
+        """Make the tables where there are none; refuse those of a newer version."""
+        with self.transaction() as connection:
+            if self._dialect is postgresql:  # two first runs at once
+                connection.execute(sa.text("SELECT pg_advisory_xact_lock(7244616)"))
+            if not sa.inspect(connection).has_table(schema.VERSION.name):
+                schema.METADATA.create_all(connection)
+                connection.execute(schema.VERSION.insert().values(version=schema.SCHEMA_VERSION))
+            found = connection.execute(sa.select(schema.VERSION.c.version)).scalar_one()
+        if found > schema.SCHEMA_VERSION:
+            raise HistoryError(
+                f"The history {self._shown} was made by a newer changeops.rollback (its schema is {found}, this one "
+                f"knows {schema.SCHEMA_VERSION}). Upgrade it here: "
+                "ansible-galaxy collection install --upgrade changeops.rollback"
+            )
+
+    def open_run(self, asked: Asked, here: Process) -> dict[str, t.Any]:
+        """Open a run, take the change's lock, and find out whether an unfinished run is gone on with.
+
+        :returns: the run's columns, and ``broke_lock`` (a run id or empty) and ``dead_runs`` (ids known to be over).
+        :raises HistoryError: another run works on the change, or the plan of an unfinished one was edited.
+        """
+        for _attempt in range(50):
+            try:
+                with self.transaction() as connection:
+                    return self._open(connection, asked, here)
+            except sa.exc.IntegrityError:
+                time.sleep(0.05)  # another run took the lock first: look again, and find it open
+        raise HistoryError(f"The lock on {asked.change} in {self._shown} changes hands too fast. Try again.")
+
+    def _open(self, connection: t.Any, asked: Asked, here: Process) -> dict[str, t.Any]:
+        runs, now = schema.RUNS, self.clock()
+        change = re.sub(r"[^A-Za-z0-9._-]", "_", asked.change)
+        run: dict[str, t.Any] = {
+            "id": f"{now.astimezone(datetime.UTC):%Y%m%dT%H%M%S}-{change}-{secrets.token_hex(2)}",
+            **{name: value for name, value in dataclasses.asdict(asked).items() if name != "break_lock"},
+            **dataclasses.asdict(here),
+            "resumes": None,
+            "started": utc(now),
+            "heartbeat": utc(now),
+            "summary": "",
+            "notes": [],
+        }
+        run["restore_point"] = run["id"]
+        if not asked.check_mode:
+            unfinished = self._unfinished(connection, asked, here, now)
+            if unfinished:
+                run.update(restore_point=unfinished["restore_point"], resumes=unfinished["id"])
+        dead = self._dead(connection, here, now)
+        connection.execute(runs.insert().values(**redacted(run)))
+        if not asked.check_mode:
+            lock = {"name": f"change:{asked.change}", "run": run["id"], "taken": utc(now)}
+            connection.execute(schema.LOCKS.insert().values(**lock))
+        return dict(run, broke_lock=asked.break_lock, dead_runs=dead)
+
+    def _unfinished(
+        self, connection: t.Any, asked: Asked, here: Process, now: datetime.datetime
+    ) -> dict[str, t.Any] | None:
+        """The run that left hosts half-way, if there is one; a dead one is closed first."""
+        runs = schema.RUNS
+        query = (
+            sa.select(runs)
+            .where(runs.c.change == asked.change, runs.c.check_mode.is_(False))
+            .order_by(runs.c.started.desc(), runs.c.id.desc())
+        )
+        for row in connection.execute(query).mappings().all():
+            run = dict(row)
+            if run["outcome"] is None:
+                if alive(run, here, now) and run["id"] != asked.break_lock:
+                    raise HistoryError(
+                        f"{asked.change} is being rolled back by {holder_words(run)} since {_age(run['started'], now)} "
+                        f"(run {run['id']}). Wait for it, or if you are sure that it is dead: ansible-playbook "
+                        f"rollback.yml -e change={asked.change} -e break_lock={run['id']}"
+                    )
+                run.update(self._bury(connection, run, asked.break_lock))
+            if run["outcome"] in (REFUSED, INTERRUPTED) and not self._touched(connection, run["id"]):
+                continue
+            if run["outcome"] not in (FAILED, INTERRUPTED):
+                return None
+            if run["plan_digest"] != asked.plan_digest:
+                raise HistoryError(
+                    f"The plan of {asked.change} was edited since run {run['id']} began, and that run left hosts "
+                    f"half-way. They can only be brought on with the plan that it began with (digest "
+                    f"{run['plan_digest'][:12]}, now {asked.plan_digest[:12]}): put it back as it was, for example "
+                    f"with git checkout, and run the same command again."
+                )
+            return run
+        return None
+
+    def _touched(self, connection: t.Any, run: str) -> bool:
+        """Whether a run had begun to change a host."""
+        phases = schema.PHASES
+        query = sa.select(phases.c.run).where(phases.c.run == run, phases.c.step == MAIN, phases.c.status != SKIPPED)
+        return connection.execute(query.limit(1)).first() is not None
+
+    def _bury(self, connection: t.Any, run: t.Mapping[str, t.Any], broken: str) -> dict[str, t.Any]:
+        """Close a dead run as interrupted and say what was at work then."""
+        rows = [Row(**{name: row[name] for name in ROW}) for row in self._phases(connection, [run["id"]])[run["id"]]]
+        how = "Its lock was broken" if run["id"] == broken else ENDED
+        work = running_words(rows)
+        summary = f"{how}{' while ' + work if work else ''}."
+        self.end_run(connection, run["id"], INTERRUPTED, summary, run["heartbeat"])
+        return {"outcome": INTERRUPTED, "summary": summary}
+
+    def _dead(self, connection: t.Any, here: Process, now: datetime.datetime) -> list[str]:
+        runs = schema.RUNS
+        columns = (runs.c.id, runs.c.outcome, runs.c.controller, runs.c.machine, runs.c.pid, runs.c.pid_started)
+        query = (
+            sa.select(*columns, runs.c.heartbeat).where(runs.c.check_mode.is_(False)).order_by(runs.c.started.desc())
+        )
+        found = connection.execute(query.limit(200)).mappings()
+        return [run["id"] for run in found if run["outcome"] is not None or not alive(run, here, now)]
+
+    def note(self, run: str, text: str) -> None:
+        """Add a note to a run.
+
+        :raises HistoryError: there is no such run.
+        """
+        runs = schema.RUNS
+        with self.transaction() as connection:
+            found = connection.execute(sa.select(runs.c.notes).where(runs.c.id == run).with_for_update()).first()
+            if found is None:
+                raise HistoryError(f"There is no run {run} in the history {self._shown}.")
+            notes = [*found[0], {"at": utc(self.clock()), "text": redact(text)}]
+            connection.execute(runs.update().where(runs.c.id == run).values(notes=notes))
+
+    def beat(self, run: str) -> None:
+        """Say that the run is alive."""
+        runs = schema.RUNS
+        with self.transaction() as connection:
+            connection.execute(runs.update().where(runs.c.id == run).values(heartbeat=utc(self.clock())))
+
+    def knows(self, connection: t.Any, run: str) -> bool:
+        """Whether there is such a run."""
+        return connection.execute(sa.select(schema.RUNS.c.id).where(schema.RUNS.c.id == run)).first() is not None
+
+    def save_rows(self, connection: t.Any, run: str, rows: t.Iterable[t.Mapping[str, t.Any]]) -> None:
+        """Write phase rows as they are now, new or known."""
+        phases = schema.PHASES
+        values = [dict(redacted(row), run=run) for row in rows]
+        if values:
+            insert = self._dialect.insert(phases)
+            key = ("run", "host", "index", "step")
+            fresh = {c.name: insert.excluded[c.name] for c in phases.c if c.name not in key}
+            connection.execute(insert.on_conflict_do_update(index_elements=key, set_=fresh), values)
+
+    def end_run(self, connection: t.Any, run: str, outcome: str, summary: str, finished: str) -> None:
+        """Close a run and free its lock. What the run says of its own end beats what others supposed."""
+        if outcome not in OUTCOMES:
+            raise HistoryError(f"'{outcome}' is no outcome. Outcomes are {', '.join(OUTCOMES)}.")
+        runs, locks = schema.RUNS, schema.LOCKS
+        values = {"outcome": outcome, "summary": redact(summary), "finished": finished}
+        open_or_supposed = sa.or_(runs.c.outcome.is_(None), runs.c.outcome == INTERRUPTED)
+        connection.execute(runs.update().where(runs.c.id == run, open_or_supposed).values(**values))
+        connection.execute(locks.delete().where(locks.c.run == run))
+
+    def _phases(self, connection: t.Any, ids: t.Sequence[str]) -> dict[str, list[dict[str, t.Any]]]:
+        phases = schema.PHASES
+        query = sa.select(phases).where(phases.c.run.in_(ids)).order_by(phases.c.started, phases.c.index, phases.c.host)
+        found: dict[str, list[dict[str, t.Any]]] = {run: [] for run in ids}
+        for row in connection.execute(query).mappings():
+            found[row["run"]].append({name: value for name, value in row.items() if name != "run"})
+        return found
+
+    def runs(self, here: Process, change: str = "", run: str = "", last: int = 20) -> list[dict[str, t.Any]]:
+        """The last runs, newest first, each with ``duration`` (seconds, None while it runs) and ``phases``.
+
+        The outcome of a run at work is None; one that died unnoticed is shown as interrupted.
+        """
+        runs, now = schema.RUNS, self.clock()
+        query = sa.select(runs).order_by(runs.c.started.desc(), runs.c.id.desc()).limit(last)
+        if change:
+            query = query.where(runs.c.change == change)
+        if run:
+            query = query.where(runs.c.id == run)
+        with self.transaction() as connection:
+            found = [dict(row) for row in connection.execute(query).mappings()]
+            phases = self._phases(connection, [row["id"] for row in found])
+        for row in found:
+            if row["outcome"] is None and not alive(row, here, now):
+                row.update(
+                    outcome=INTERRUPTED, finished=row["heartbeat"], summary="Its process ended without closing it."
+                )
+            for name in ("controller", "machine", "pid", "pid_started", "heartbeat"):
+                del row[name]
+            row["duration"] = _seconds(row["started"], row["finished"])
+            row["phases"] = [dict(p, duration=_seconds(p["started"], p["finished"])) for p in phases[row["id"]]]
+        return found
+
+
+def _seconds(start: str, end: str | None) -> float | None:
+    if end is None:
+        return None
+    return round((datetime.datetime.fromisoformat(end) - datetime.datetime.fromisoformat(start)).total_seconds(), 3)

@@ -1,0 +1,87 @@
+# Copyright: changeops.rollback contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who runs a rollback, from where, and whether that process still lives. Private to this collection."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import getpass
+import os
+import socket
+import subprocess
+import typing as t
+from pathlib import Path
+
+SILENT_AFTER = 60.0  # seconds without a heartbeat after which a run on another machine counts as dead
+
+
+@dataclasses.dataclass(frozen=True)
+class Process:
+    """An ansible-playbook: the host's name, what tells machines and containers apart, process id and its start."""
+
+    controller: str
+    machine: str
+    pid: int
+    pid_started: str
+
+
+def started(pid: int) -> str:
+    """When process ``pid`` started, as a text to compare; empty where there is no such process."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        if Path("/proc/self/stat").exists():
+            return ""
+        done = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
+        return done.stdout.strip()
+    # The name, in parentheses, may hold spaces and parentheses itself. The state is field 3, the start is field 22.
+    fields = stat.rpartition(")")[2].split()
+    return "" if fields[0] in ("Z", "X") else fields[19]
+
+
+def _machine() -> str:
+    """What differs between two machines, two boots and two containers of one host name; empty where unknown."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return ""
+
+
+def this_process(pid: int) -> Process:
+    """Describe process ``pid`` of this machine."""
+    return Process(socket.gethostname(), _machine(), pid, started(pid))
+
+
+def alive(run: t.Mapping[str, t.Any], here: Process, now: datetime.datetime) -> bool:
+    """Whether the process behind the open ``run`` lives.
+
+    On the same machine the process tells; a process elsewhere is known by its heartbeat.
+    """
+    if (run["controller"], run["machine"]) == (here.controller, here.machine):
+        return bool(run["pid_started"]) and started(run["pid"]) == run["pid_started"]
+    return (now - datetime.datetime.fromisoformat(run["heartbeat"])).total_seconds() < SILENT_AFTER
+
+
+def who(variables: t.Mapping[str, t.Any], environ: t.Mapping[str, str]) -> tuple[str, str]:
+    """Who runs it and from where.
+
+    :arg variables: of the play; AWX gives ``awx_user_name``, ``awx_job_id``, or the same with ``tower_``.
+    :returns: (person, ``user@host`` or the AWX job).
+    """
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's user id without a name
+        user = str(os.geteuid())
+
+    def awx(name: str) -> str:
+        return str(variables.get(f"awx_{name}") or variables.get(f"tower_{name}") or "")
+
+    job = awx("job_id")
+    if not job:
+        return environ.get("SUDO_USER") or user, f"{user}@{socket.gethostname()}"
+    person = awx("user_name") or (f"schedule {awx('schedule_name')}" if awx("schedule_name") else "AWX")
+    workflow = awx("workflow_job_id")
+    return person, f"AWX job {job}" + (f" of workflow {workflow}" if workflow else "")

@@ -1,0 +1,87 @@
+# Copyright: changeops.rollback contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What could not be written to the history, kept in a file until it can. Private to this collection.
+
+One file for each run, ``<state dir>/spool/<run>.jsonl``, mode 0600. Each line is a JSON object with ``store`` (which
+store it is for), ``rows`` (phase rows) and ``end`` (outcome, summary and time, or null).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import typing as t
+from pathlib import Path
+
+from ._history import HistoryError, Store, redacted
+
+
+@contextlib.contextmanager
+def _locked(path: Path, flags: int) -> t.Iterator[int]:
+    """Open ``path`` under an exclusive lock, and again if it was removed while we waited for the lock."""
+    while True:
+        fd = os.open(path, flags, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            if os.fstat(fd).st_nlink:
+                yield fd
+                return
+        finally:
+            os.close(fd)
+
+
+def spool(
+    directory: Path,
+    store_digest: str,
+    run: str,
+    rows: t.Sequence[t.Mapping[str, t.Any]],
+    end: t.Mapping[str, str] | None = None,
+) -> Path:
+    """Keep ``rows`` and ``end`` for later; returns the file.
+
+    :raises OSError: the file cannot be written.
+    """
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = directory / f"{run}.jsonl"
+    line = json.dumps(redacted({"store": store_digest, "rows": list(rows), "end": end}))
+    with _locked(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND) as fd:
+        os.write(fd, f"{line}\n".encode())
+    return path
+
+
+def _read(fd: int) -> list[dict[str, t.Any]]:
+    events = []
+    with os.fdopen(os.dup(fd), encoding="utf-8", errors="replace") as stream:
+        for line in stream:
+            with contextlib.suppress(ValueError):  # the last line of a process that was killed
+                events.append(json.loads(line))
+    return events
+
+
+def replay(directory: Path, store: Store) -> int:
+    """Write to ``store`` what was kept for it, and remove the files; returns how many.
+
+    :raises HistoryError: the store cannot be written; the files stay.
+    """
+    done = 0
+    for path in sorted(directory.glob("*.jsonl")):
+        try:
+            with _locked(path, os.O_RDONLY) as fd:
+                events = _read(fd)
+                if not events or events[0].get("store") != store.digest:
+                    continue
+                with store.transaction() as connection:
+                    if not store.knows(connection, path.stem):
+                        continue  # the database was made anew since
+                    for event in events:
+                        store.save_rows(connection, path.stem, event["rows"])
+                        if event["end"]:
+                            store.end_run(connection, path.stem, **event["end"])
+                path.unlink()
+        except OSError as exc:
+            raise HistoryError(f"{path} cannot be read back into the history: {exc.strerror}.") from exc
+        done += 1
+    return done

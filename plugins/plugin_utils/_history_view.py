@@ -1,0 +1,115 @@
+# Copyright: changeops.rollback contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The history as a table, as JSON, as Markdown. Pure functions. Private to this collection."""
+
+from __future__ import annotations
+
+import io
+import json
+import typing as t
+
+from ._outcome import name_of
+
+try:
+    import rich.box
+    import rich.console
+    import rich.table
+    import rich.text
+except ImportError:
+    HAS_RICH = False
+else:
+    HAS_RICH = True
+
+FORMATS = ("table", "json", "markdown")
+NOTHING = "No rollback has been run yet."
+
+RUN_COLUMNS = ("run", "when (UTC)", "change", "who", "outcome", "duration", "what")
+PHASE_COLUMNS = ("host", "phase", "step", "status", "duration", "what")
+
+Run = t.Mapping[str, t.Any]
+
+
+def duration_words(seconds: float | None) -> str:
+    """A duration for people: ``12.3 s``, ``3 min 5 s``, ``2 h 10 min``; empty where it is not known."""
+    if seconds is None:
+        return ""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def _when(moment: str) -> str:
+    return moment[:16].replace("T", " ")
+
+
+def _what(run: Run) -> str:
+    words = [run["summary"]]
+    if run["check_mode"]:
+        words.insert(0, "(dry run)")
+    if run["resumes"]:
+        words.append(f"Resumed {run['resumes']}.")
+    words.extend(f"Note: {note['text']}" for note in run["notes"])
+    return " ".join(word for word in words if word)
+
+
+def run_cells(run: Run) -> tuple[str, ...]:
+    """One run as the cells of ``RUN_COLUMNS``."""
+    outcome = run["outcome"] or "running"
+    when, took = _when(run["started"]), duration_words(run["duration"])
+    return (run["id"], when, run["change"], run["executed_by"], outcome, took, _what(run))
+
+
+def phase_cells(row: Run) -> tuple[str, ...]:
+    """One phase row as the cells of ``PHASE_COLUMNS``."""
+    took = duration_words(row["duration"])
+    return (row["host"], name_of(row["phase"]), row["step"], row["status"], took, row["message"])
+
+
+def as_json(runs: t.Sequence[Run]) -> str:
+    """The runs as JSON."""
+    return json.dumps(runs, indent=2, sort_keys=True)
+
+
+def _markdown_table(columns: t.Sequence[str], rows: t.Iterable[t.Sequence[str]]) -> list[str]:
+    def line(cells: t.Sequence[str]) -> str:
+        return "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |"
+
+    return [line(columns), "|" + " --- |" * len(columns), *(line(row) for row in rows)]
+
+
+def as_markdown(runs: t.Sequence[Run], details: bool = False) -> str:
+    """The runs as a Markdown table; with ``details`` a table of phases for each."""
+    if not runs:
+        return NOTHING
+    lines = _markdown_table(RUN_COLUMNS, [run_cells(run) for run in runs])
+    for run in runs if details else ():
+        lines += ["", f"## {run['id']}", "", *_markdown_table(PHASE_COLUMNS, [phase_cells(r) for r in run["phases"]])]
+    return "\n".join(lines)
+
+
+def _rich_table(columns: t.Sequence[str], rows: t.Iterable[t.Sequence[str]]) -> t.Any:
+    table = rich.table.Table(box=rich.box.SIMPLE_HEAD, pad_edge=False)
+    for name in columns:
+        table.add_column(name, no_wrap=name not in ("what", "who", "run"), overflow="fold")
+    for row in rows:
+        table.add_row(*(rich.text.Text(cell) for cell in row))  # as Text: a message's [brackets] are no markup
+    return table
+
+
+def as_table(runs: t.Sequence[Run], width: int, details: bool = False) -> str:
+    """The runs as a table of at most ``width`` columns; with ``details`` a table of phases for each. Needs Rich."""
+    if not runs:
+        return NOTHING
+    text = io.StringIO()
+    console = rich.console.Console(file=text, width=max(width, 80), no_color=True)
+    console.print(_rich_table(RUN_COLUMNS, [run_cells(run) for run in runs]))
+    for run in runs if details else ():
+        console.print(
+            f"{run['id']}, by {run['executed_by']} from {run['executed_from']}", markup=False, highlight=False
+        )
+        console.print(_rich_table(PHASE_COLUMNS, [phase_cells(row) for row in run["phases"]]))
+    return "\n".join(line.rstrip() for line in text.getvalue().strip("\n").splitlines())

@@ -1,0 +1,204 @@
+# Copyright: changeops.rollback contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How a run ended, decided from what was recorded. Pure functions. Private to this collection."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+SUCCEEDED, RECOVERED, FAILED = "succeeded", "recovered", "failed"
+REFUSED, INTERRUPTED = "refused", "interrupted"
+OUTCOMES = (SUCCEEDED, RECOVERED, FAILED, REFUSED, INTERRUPTED)
+
+PREFLIGHT, MAIN, RECOVER = "preflight", "main", "recover"
+RUNNING, OK, SKIPPED, UNREACHABLE = "running", "ok", "skipped", "unreachable"
+BAD = (FAILED, UNREACHABLE)
+
+MESSAGE_LENGTH = 500
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One step of one phase on one host. ``phase`` is its id, as in ``3-git_revert``."""
+
+    host: str
+    index: int
+    phase: str
+    step: str
+    status: str
+    changed: bool
+    message: str
+
+
+@dataclasses.dataclass(frozen=True)
+class End:
+    """How the process ended.
+
+    ``hosts``: those of the play. ``closed``: host to outcome, as told by the last task of the run.
+    ``failed``: hosts that ended failed or unreachable. ``finished``: the play came to its end, well or badly.
+    ``signal``: the name of the signal that ended it, or empty. ``problems``: (host, message) of failures
+    outside all phases, first one first.
+    """
+
+    hosts: frozenset[str] = frozenset()
+    closed: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
+    failed: frozenset[str] = frozenset()
+    finished: bool = True
+    signal: str = ""
+    problems: tuple[tuple[str, str], ...] = ()
+    check_mode: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Decision:
+    """The outcome, one or two sentences about it, and whether any phase had begun to change a host."""
+
+    outcome: str
+    summary: str
+    touched: bool
+
+
+def shorten(text: str, length: int = MESSAGE_LENGTH) -> str:
+    """Text on one line, cut to ``length`` characters."""
+    text = " ".join(text.split())
+    return text if len(text) <= length else text[: length - 1].rstrip() + "…"
+
+
+def sentence(text: str) -> str:
+    """Text on one line that ends like a sentence."""
+    text = shorten(text)
+    return text if text.endswith((".", "!", "?", "…")) else f"{text}."
+
+
+def some(names: t.Iterable[str]) -> str:
+    """Names for a sentence: all of three, or three and how many more."""
+    known = sorted(set(names))
+    shown = known[:3] if len(known) > 4 else known
+    more = len(known) - len(shown)
+    if more:
+        return f"{', '.join(shown)} and {more} more"
+    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
+
+
+def name_of(phase: str) -> str:
+    """A phase's name from its id: ``git_revert`` from ``3-git_revert``."""
+    number, dash, name = phase.partition("-")
+    return name if dash and number.isdigit() else phase
+
+
+def count(number: int, noun: str) -> str:
+    """A number with its noun, as in ``1 host``, ``3 hosts``."""
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+def touched_rows(rows: t.Iterable[Row]) -> list[Row]:
+    """The rows of phases whose main had begun on a host."""
+    return [row for row in rows if row.step == MAIN and row.status != SKIPPED]
+
+
+def running_words(rows: t.Iterable[Row]) -> str:
+    """What was at work when the run stopped, as in ``main of git_revert ran on web1``; empty if nothing was."""
+    at_work = [row for row in rows if row.status == RUNNING]
+    if not at_work:
+        return ""
+    last = at_work[-1]
+    hosts = some(row.host for row in at_work if (row.index, row.step) == (last.index, last.step))
+    return f"{last.step} of {name_of(last.phase)} ran on {hosts}"
+
+
+def _failure(rows: t.Sequence[Row], what: str) -> str:
+    """Name phase, hosts and cause of the first failure among ``rows``; ``what`` holds ``{}`` for the phase's name."""
+    first = rows[0]
+    same = [row for row in rows if (row.index, row.status) == (first.index, first.status)]
+    name = what.format(name_of(first.phase))
+    verb = "failed" if first.status == FAILED else "stopped"
+    cause = first.message or ("it gave no reason" if first.status == FAILED else "")
+    if first.status == UNREACHABLE:
+        cause = f"the host became unreachable{': ' + cause if cause else ''}"
+    text = sentence(f"{name} {verb} on {some(row.host for row in same)}: {cause}")
+    others = len({(row.host, row.index) for row in rows}) - len({row.host for row in same})
+    return f"{text} {count(others, 'more failure')} in the record." if others else text
+
+
+def _problem(end: End) -> str:
+    """Name what went wrong outside all phases."""
+    if end.problems:
+        host, message = end.problems[0]
+        return sentence(f"It failed on {host}: {message or 'no reason was given'}")
+    if end.failed:
+        return f"It failed on {some(end.failed)}."
+    return ""
+
+
+def _interrupted(rows: t.Sequence[Row], end: End, touched: bool) -> Decision:
+    how = f"Ended by {end.signal}" if end.signal else "It ended before its last phase was done"
+    work = running_words(rows)
+    text = f"{how}{' while ' + work if work else ''}."
+    return Decision(INTERRUPTED, text if touched else f"{text} No host had been changed.", touched)
+
+
+def _recovery(rows: t.Sequence[Row], started: t.Sequence[Row], end: End) -> tuple[bool, str]:
+    """Whether every host on which a phase began says that it is as it was, and a sentence about it.
+
+    A phase of the user's own may have nothing to put back, so the rows alone do not tell.
+    """
+    hosts = {row.host for row in started}
+    bad = [row for row in rows if row.step == RECOVER and row.status in BAD]
+    whole = {h for h in hosts if end.closed.get(h) == RECOVERED} - {row.host for row in bad}
+    words = []
+    if bad:
+        words.append(_failure(bad, "Recovery of {}"))
+    if any(row.step == RECOVER for row in rows):
+        words.append(
+            f"Put back on {count(len(whole), 'host')}." if whole == hosts else f"Not as before: {some(hosts - whole)}."
+        )
+    else:
+        words.append("Nothing was put back.")
+    return whole == hosts and not bad, " ".join(words)
+
+
+def _dry_run(rows: t.Sequence[Row], end: End) -> Decision:
+    bad = [row for row in rows if row.status in BAD]
+    if bad or end.problems or end.failed:
+        cause = _failure(bad, f"{bad[0].step.capitalize()} of {{}}") if bad else _problem(end)
+        return Decision(REFUSED, cause, False)
+    return Decision(SUCCEEDED, "A dry run: nothing was changed.", False)
+
+
+def _success(started: t.Sequence[Row]) -> Decision:
+    if not any(row.changed for row in started):
+        return Decision(SUCCEEDED, "There was nothing left to do.", bool(started))
+    phases, hosts = len({row.index for row in started}), len({row.host for row in started})
+    return Decision(SUCCEEDED, f"{count(phases, 'phase')} done on {count(hosts, 'host')}.", True)
+
+
+def _refusal(rows: t.Sequence[Row], end: End) -> Decision:
+    bad = [row for row in rows if row.status in BAD]
+    cause = _failure(bad, "Preflight of {}") if bad else _problem(end)
+    return Decision(REFUSED, f"{cause or 'No phase began.'} No host was changed.", False)
+
+
+def decide(rows: t.Sequence[Row], end: End) -> Decision:
+    """Decide how a run ended.
+
+    :arg rows: in the order in which they began.
+    """
+    started = touched_rows(rows)
+    bad = [row for row in started if row.status in BAD]
+    told = {end.closed.get(host) for host in end.hosts}
+    problem = _problem(end)
+    if end.signal or not end.finished:
+        return _interrupted(rows, end, bool(started) and not end.check_mode)
+    if end.check_mode:
+        return _dry_run(rows, end)
+    if told == {SUCCEEDED} and not bad and not end.failed:
+        return _success(started)
+    if not started:
+        return _refusal(rows, end)
+    if not bad and not problem and not told & {FAILED, RECOVERED}:
+        return _interrupted(rows, end, True)
+    cause = _failure(bad, "{}") if bad else problem or "It failed outside its phases."
+    put_back, words = _recovery(rows, started, end)
+    return Decision(RECOVERED if put_back and FAILED not in told else FAILED, f"{cause} {words}", True)

@@ -1,0 +1,273 @@
+# Copyright: changeops.rollback contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Keeps the record of one open run while its playbook runs. Private to this collection.
+
+Recording never stops a rollback: when the store fails, it warns once and keeps everything in a file from then on, which
+is read back into the store later.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import threading
+import time
+import typing as t
+from pathlib import Path
+
+from ..module_utils._redact import redact
+from ._history import ROW, HistoryError, Store, utc
+from ._history_spool import replay, spool
+from ._history_view import duration_words
+from ._outcome import (
+    BAD,
+    FAILED,
+    INTERRUPTED,
+    MAIN,
+    OK,
+    RECOVERED,
+    RUNNING,
+    SKIPPED,
+    SUCCEEDED,
+    Decision,
+    End,
+    Row,
+    decide,
+    shorten,
+)
+
+HEARTBEAT_SECONDS = 5.0
+FLUSH_SECONDS = 0.25
+SIGNAL_WAIT = 2.0  # seconds that a signal handler waits for a write that is under way
+
+# Ansible forks a worker for each task. A fork while the heartbeat's thread is inside SQLite would leave SQLite's own
+# locks held in the worker for ever, and a task that uses the history there would hang.
+_FORK = threading.Lock()
+os.register_at_fork(before=_FORK.acquire, after_in_parent=_FORK.release, after_in_child=_FORK.release)
+
+Key = tuple[str, int, str]
+
+
+@dataclasses.dataclass
+class _Step:
+    """One step of one phase on one host, as far as it is known.
+
+    ``ran``: a task of it ran, not only skipped ones. ``last``: what was said last; ``message`` keeps to the failure.
+    """
+
+    host: str
+    index: int
+    phase: str
+    role: str
+    step: str
+    started: str
+    status: str = RUNNING
+    changed: bool = False
+    finished: str | None = None
+    message: str = ""
+    before: t.Any = None
+    after: t.Any = None
+    ran: bool = False
+    last: str = ""
+
+    def columns(self) -> dict[str, t.Any]:
+        return {name: value for name, value in vars(self).items() if name not in ("ran", "last")}
+
+
+class Recorder:
+    """Records one run.
+
+    :arg spool_dir: where the record is kept while the store fails.
+    :arg run: the run as it was opened: ``id``, ``change``, ``check_mode``.
+    :arg hosts: those of the play.
+    :arg warn: shows a warning.
+    :arg heartbeat: seconds between two signs of life.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        spool_dir: Path,
+        run: t.Mapping[str, t.Any],
+        hosts: t.Iterable[str],
+        warn: t.Callable[[str], None],
+        heartbeat: float = HEARTBEAT_SECONDS,
+    ) -> None:
+        self.run = run
+        self.hosts = frozenset(hosts)
+        self._store = store
+        self._spool_dir = spool_dir
+        self._warn = warn
+        self._steps: dict[Key, _Step] = {}
+        self._dirty: dict[Key, None] = {}
+        self._closed: dict[str, str] = {}
+        self._problems: list[tuple[str, str]] = []
+        self._lock = threading.Lock()
+        self._spooling = False
+        self._flushed = 0.0
+        self._began = time.monotonic()
+        self._heartbeat = heartbeat
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="changeops-heartbeat", daemon=True)
+        self._thread.start()
+
+    def _now(self) -> str:
+        return utc(self._store.clock())
+
+    def begin(self, host: str, index: int, phase: str, role: str, step: str) -> None:
+        """A task of a phase starts on ``host``."""
+        key = (host, index, step)
+        if key in self._steps:
+            return
+        first = not any((s.index, s.step) == (index, step) for s in self._steps.values())
+        with self._lock:
+            self._settle(host)
+            if step == MAIN:
+                self._dealt_with(host)
+            self._steps[key] = _Step(host, index, phase, role, step, self._now())
+            self._dirty[key] = None
+        # Before a phase touches its first host the record says so, whatever happens to this process then.
+        self.flush(force=first)
+
+    def end(
+        self,
+        host: str,
+        index: int,
+        step: str,
+        status: str,
+        changed: bool = False,
+        message: str = "",
+        before: t.Any = None,
+        after: t.Any = None,
+    ) -> None:
+        """A task of a phase ended on ``host``."""
+        key = (host, index, step)
+        known = self._steps.get(key)
+        if known is None:
+            return
+        with self._lock:
+            known.finished = self._now()
+            known.changed = known.changed or changed
+            known.ran = known.ran or status != SKIPPED
+            if status in BAD:
+                known.status = status
+            if message:
+                known.last = shorten(redact(message))
+                if status in BAD or known.status not in BAD:
+                    known.message = known.last
+            known.before = before if before is not None else known.before
+            known.after = after if after is not None else known.after
+            self._dirty[key] = None
+        self.flush(force=status in BAD)
+
+    def closed(self, host: str, outcome: str) -> None:
+        """The run's last task said how it ended on ``host``."""
+        self._closed[host] = outcome
+
+    def problem(self, host: str, message: str) -> None:
+        """A task outside all phases failed."""
+        self._problems.append((host, shorten(redact(message))))
+
+    def _settle(self, host: str = "") -> None:
+        """Nothing more comes for steps that are still running (on ``host``): say how they ended."""
+        for key, known in self._steps.items():
+            if known.status == RUNNING and known.finished and host in ("", known.host):
+                known.status = OK if known.ran else SKIPPED
+                self._dirty[key] = None
+
+    def _dealt_with(self, host: str) -> None:
+        """The host went on after its failures, so the phase's own role dealt with them."""
+        for key, known in self._steps.items():
+            if (known.host, known.step, known.status) == (host, MAIN, FAILED):
+                known.status, known.message = OK, known.last
+                self._dirty[key] = None
+
+    def flush(self, force: bool = True) -> None:
+        """Write what is new, at most four times a second unless forced."""
+        if force or time.monotonic() - self._flushed >= FLUSH_SECONDS:
+            with self._lock:
+                self._write()
+
+    def _write(self, end: dict[str, str] | None = None) -> None:
+        keys = list(self._dirty)
+        self._flushed = time.monotonic()
+        if not keys and end is None:
+            return
+        rows = [self._steps[key].columns() for key in keys]
+        if not self._spooling:
+            try:
+                with self._store.transaction() as connection:
+                    self._store.save_rows(connection, self.run["id"], rows)
+                    if end:
+                        self._store.end_run(connection, self.run["id"], **end)
+            except Exception as exc:
+                self._spooling = True
+                what = shorten(redact(str(exc)))
+                self._warn(f"{what} The rollback goes on; its record is kept in {self._spool_dir} meanwhile.")
+        if self._spooling:
+            self._spool(rows, end)
+        for key in keys:
+            self._dirty.pop(key, None)
+
+    def _spool(self, rows: list[dict[str, t.Any]], end: dict[str, str] | None) -> None:
+        try:
+            spool(self._spool_dir, self._store.digest, self.run["id"], rows, end)
+            if end:
+                replay(self._spool_dir, self._store)
+        except HistoryError:
+            pass  # still out of reach; whoever opens the store next reads the file
+        except OSError as exc:
+            self._warn(f"The record of run {self.run['id']} cannot be kept: {exc}.")
+
+    def _beat(self) -> None:
+        """The heartbeat's thread. It ends early only where nobody elsewhere can be waiting for a sign of life."""
+        guard: t.Any = _FORK if self._store.is_file else contextlib.nullcontext()
+        while not self._stop.wait(self._heartbeat) and not (self._spooling and self._store.is_file):
+            with contextlib.suppress(Exception), guard:
+                self._store.beat(self.run["id"])
+                self.flush()
+
+    def close(self, finished: bool, failed: t.Iterable[str] = (), signal: str = "") -> list[str]:
+        """Close the record; returns the lines to show at the end."""
+        self._stop.set()
+        if signal or not finished:
+            # The main thread may have been interrupted in the middle of a write that holds the lock.
+            free = self._lock.acquire(timeout=SIGNAL_WAIT)
+        else:
+            free = self._lock.acquire()
+            for host, outcome in self._closed.items():
+                if outcome == SUCCEEDED:
+                    self._dealt_with(host)
+            self._settle()
+        try:
+            end = End(
+                self.hosts, self._closed, frozenset(failed), finished, signal, tuple(self._problems),
+                bool(self.run["check_mode"]),
+            )  # fmt: skip
+            decision = decide([Row(**{n: getattr(s, n) for n in ROW}) for s in self._steps.values()], end)
+            ending = {"outcome": decision.outcome, "summary": decision.summary, "finished": self._now()}
+            if signal or not free:
+                self._spool([step.columns() for step in self._steps.values()], ending)
+            else:
+                self._write(ending)
+        finally:
+            if free:
+                self._lock.release()
+        return last_words(self.run, decision, time.monotonic() - self._began)
+
+
+def last_words(run: t.Mapping[str, t.Any], decision: Decision, seconds: float) -> list[str]:
+    """What to show at the end of a run: how it ended, and what to type next."""
+    change, took = run["change"], duration_words(seconds)
+    if run["check_mode"]:
+        return [f"{change}: dry run {decision.outcome} in {took} — {decision.summary} (run {run['id']})"]
+    if decision.outcome == SUCCEEDED:
+        return [f"{change}: {SUCCEEDED} in {took}. {decision.summary} (run {run['id']})"]
+    lines = [f"{change}: {decision.outcome} after {took} — {decision.summary} (run {run['id']})"]
+    if decision.outcome == RECOVERED:
+        lines.append("The release that was being rolled back runs again.")
+    elif decision.outcome == FAILED or (decision.outcome == INTERRUPTED and decision.touched):
+        lines.append(f"Next: ansible-playbook rollback.yml -e change={change} resumes it.")
+    return lines

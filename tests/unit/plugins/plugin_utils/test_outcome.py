@@ -1,0 +1,200 @@
+# Copyright: changeops.rollback contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.changeops.rollback.plugins.plugin_utils._outcome import End, Row, decide, some
+
+BOTH = frozenset({"web1", "web2"})
+ALL_DONE = {"web1": "succeeded", "web2": "succeeded"}
+IDS = {1: "1-backup", 2: "2-git_revert", 3: "3-verify"}
+
+
+def rows(*lines: str) -> list[Row]:
+    """Each line: host index step status [message]. A main that is ok has changed something."""
+    found = []
+    for line in lines:
+        host, index, step, status, *message = line.split(maxsplit=4)
+        changed = step == "main" and status == "ok"
+        found.append(Row(host, int(index), IDS[int(index)], step, status, changed, message[0] if message else ""))
+    return found
+
+
+PREFLIGHTS = ("web1 1 preflight ok", "web2 1 preflight ok")
+BACKUPS = ("web1 1 main ok", "web2 1 main ok")
+REVERT_FAILED = ("web1 2 main ok", "web2 2 main failed merge conflict")
+FAILED_TEXT = "git_revert failed on web2: merge conflict."
+BACK = tuple(f"{host} {index} recover ok" for index in (2, 1) for host in ("web1", "web2"))
+
+CASES = [
+    ("done on all hosts", rows(*PREFLIGHTS, *BACKUPS), End(BOTH, ALL_DONE), "succeeded", "1 phase done on 2 hosts."),
+    ("nothing to do", rows(*PREFLIGHTS), End(BOTH, ALL_DONE), "succeeded", "There was nothing left to do."),
+    (
+        "not closed on every host",
+        rows(*PREFLIGHTS, *BACKUPS),
+        End(BOTH, {"web1": "succeeded"}),
+        "interrupted",
+        "It ended before its last phase was done.",
+    ),
+    (
+        "closed as succeeded, but a host ended failed",
+        rows(*PREFLIGHTS, *BACKUPS),
+        End(BOTH, ALL_DONE, failed=frozenset({"web2"}), problems=(("web2", "no mail"),)),
+        "failed",
+        "It failed on web2: no mail. Nothing was put back.",
+    ),
+    (
+        "closed as succeeded, but a main failed",
+        rows(*PREFLIGHTS, *BACKUPS, *REVERT_FAILED),
+        End(BOTH, ALL_DONE),
+        "failed",
+        f"{FAILED_TEXT} Nothing was put back.",
+    ),
+    (
+        "a preflight failed",
+        rows("web1 1 preflight ok", "web2 1 preflight failed no space"),
+        End(BOTH, failed=BOTH, problems=(("web1", "a preflight failed"),)),
+        "refused",
+        "Preflight of backup failed on web2: no space. No host was changed.",
+    ),
+    (
+        "a host unreachable in preflight",
+        rows("web1 1 preflight ok", "web2 1 preflight unreachable connection refused"),
+        End(BOTH, failed=frozenset({"web2"})),
+        "refused",
+        "Preflight of backup stopped on web2: the host became unreachable: connection refused. No host was changed.",
+    ),
+    (
+        "two different preflights failed",
+        rows("web1 1 preflight failed no space", "web1 2 preflight failed conflict"),
+        End(BOTH, failed=BOTH),
+        "refused",
+        "Preflight of backup failed on web1: no space. 1 more failure in the record. No host was changed.",
+    ),
+    (
+        "failed before any phase",
+        [],
+        End(BOTH, failed=BOTH, problems=(("web1", "The plan says: manual"),)),
+        "refused",
+        "It failed on web1: The plan says: manual. No host was changed.",
+    ),
+    ("nothing at all ran", [], End(BOTH), "refused", "No phase began. No host was changed."),
+    (
+        "a main failed, all put back",
+        rows(*PREFLIGHTS, *BACKUPS, *REVERT_FAILED, *BACK),
+        End(BOTH, {"web1": "recovered", "web2": "recovered"}, failed=BOTH),
+        "recovered",
+        f"{FAILED_TEXT} Put back on 2 hosts.",
+    ),
+    (
+        "a main failed, on_failure stop",
+        rows(*PREFLIGHTS, *BACKUPS, *REVERT_FAILED),
+        End(BOTH, failed=BOTH),
+        "failed",
+        f"{FAILED_TEXT} Nothing was put back.",
+    ),
+    (
+        "a recovery failed",
+        rows(*PREFLIGHTS, *BACKUPS, *REVERT_FAILED, *BACK[:-1], "web2 1 recover failed disk gone"),
+        End(BOTH, {"web1": "failed", "web2": "failed"}, failed=BOTH),
+        "failed",
+        f"{FAILED_TEXT} Recovery of backup failed on web2: disk gone. Not as before: web1 and web2.",
+    ),
+    (
+        "a phase of the user's own has nothing to put back",
+        rows("web1 1 main ok", "web1 2 main failed no space", "web1 2 recover ok"),
+        End(frozenset({"web1"}), {"web1": "recovered"}, failed=frozenset({"web1"})),
+        "recovered",
+        "git_revert failed on web1: no space. Put back on 1 host.",
+    ),
+    (
+        "all put back, but a host was closed as failed",
+        rows(*PREFLIGHTS, *BACKUPS, *REVERT_FAILED, *BACK),
+        End(BOTH, {"web1": "recovered", "web2": "failed"}, failed=BOTH),
+        "failed",
+        f"{FAILED_TEXT} Not as before: web2.",
+    ),
+    (
+        "unreachable in main, the other host put back",
+        rows(*PREFLIGHTS, "web1 1 main ok", "web2 1 main unreachable", "web1 1 recover ok"),
+        End(BOTH, {"web1": "recovered"}, failed=BOTH),
+        "failed",
+        "backup stopped on web2: the host became unreachable. Not as before: web2.",
+    ),
+    (
+        "a phase that did nothing on a host needs no recovery",
+        rows("web1 1 main skipped", "web2 1 main failed no space", "web2 1 recover ok"),
+        End(BOTH, {"web1": "recovered", "web2": "recovered"}, failed=BOTH),
+        "recovered",
+        "backup failed on web2: no space. Put back on 1 host.",
+    ),
+    (
+        "a signal in main",
+        rows(*PREFLIGHTS, *BACKUPS, "web1 2 main running", "web2 2 main running"),
+        End(BOTH, signal="SIGTERM"),
+        "interrupted",
+        "Ended by SIGTERM while main of git_revert ran on web1 and web2.",
+    ),
+    (
+        "a signal in preflight",
+        rows("web1 1 preflight running"),
+        End(BOTH, signal="SIGINT"),
+        "interrupted",
+        "Ended by SIGINT while preflight of backup ran on web1. No host had been changed.",
+    ),
+    (
+        "the process ended without its end",
+        rows(*PREFLIGHTS, *BACKUPS),
+        End(BOTH, finished=False),
+        "interrupted",
+        "It ended before its last phase was done.",
+    ),
+    (
+        "a dry run",
+        rows(*PREFLIGHTS, *BACKUPS),
+        End(BOTH, check_mode=True),
+        "succeeded",
+        "A dry run: nothing was changed.",
+    ),
+    (
+        "a dry run that fails",
+        rows(*PREFLIGHTS, *BACKUPS, *REVERT_FAILED),
+        End(BOTH, failed=BOTH, check_mode=True),
+        "refused",
+        "Main of git_revert failed on web2: merge conflict.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("found", "end", "outcome", "summary"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
+def test_decide(found: list[Row], end: End, outcome: str, summary: str) -> None:
+    decision = decide(found, end)
+    assert (decision.outcome, decision.summary) == (outcome, summary)
+
+
+@pytest.mark.parametrize(
+    ("found", "end", "touched"),
+    [
+        (rows(*PREFLIGHTS), End(BOTH, signal="SIGTERM"), False),
+        (rows(*PREFLIGHTS, "web1 1 main running"), End(BOTH, signal="SIGTERM"), True),
+        (rows(*PREFLIGHTS, "web1 1 main running"), End(BOTH, signal="SIGTERM", check_mode=True), False),
+        (rows(*PREFLIGHTS, "web1 1 main failed"), End(BOTH), True),
+    ],
+)
+def test_whether_a_host_was_touched(found: list[Row], end: End, touched: bool) -> None:
+    assert decide(found, end).touched is touched
+
+
+@pytest.mark.parametrize(
+    ("names", "text"),
+    [
+        (["b"], "b"),
+        (["b", "a", "a"], "a and b"),
+        (["c", "a", "b", "d"], "a, b, c and d"),
+        (["e", "c", "a", "b", "d"], "a, b, c and 2 more"),
+    ],
+)
+def test_names_in_a_sentence(names: list[str], text: str) -> None:
+    assert some(names) == text

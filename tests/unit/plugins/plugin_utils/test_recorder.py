@@ -1,0 +1,117 @@
+# Copyright: changeops.rollback contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.changeops.rollback.plugins.plugin_utils._history import Asked, Store, now_utc
+from ansible_collections.changeops.rollback.plugins.plugin_utils._history_process import Process, this_process
+from ansible_collections.changeops.rollback.plugins.plugin_utils._recorder import Recorder
+
+FORK = multiprocessing.get_context("fork")
+HERE = this_process(os.getpid())
+ELSEWHERE = Process("ops2", "another boot", 77, "123")
+ASKED = Asked("C001", "digest-1", "dana", "dana@ops1")
+PHASE = (2, "2-git_revert", "changeops.rollback.git_revert", "main")
+
+
+class Fixture(t.NamedTuple):
+    store: Store
+    spool: Path
+    recorder: Recorder
+    warnings: list[str]
+
+    def phases(self) -> list[tuple[str, str, str]]:
+        return [(p["host"], p["status"], p["message"]) for p in self.store.runs(HERE)[0]["phases"]]
+
+    def outcome(self) -> str | None:
+        return t.cast("str | None", self.store.runs(HERE)[0]["outcome"])
+
+
+@pytest.fixture
+def it(tmp_path: Path) -> t.Iterator[Fixture]:
+    store, warnings = Store(f"sqlite:///{tmp_path}/h.sqlite", now_utc), list[str]()
+    run = store.open_run(ASKED, HERE)
+    recorder = Recorder(store, tmp_path / "spool", run, ["web1"], warnings.append, heartbeat=0.02)
+    yield Fixture(store, tmp_path / "spool", recorder, warnings)
+    recorder.close(finished=True)
+
+
+def test_a_phase_is_on_record_before_it_touches_its_first_host(it: Fixture) -> None:
+    it.recorder.begin("web1", *PHASE)
+    assert it.phases() == [("web1", "running", "")]
+
+
+def test_a_failure_is_on_record_at_once(it: Fixture) -> None:
+    it.recorder.begin("web1", *PHASE)
+    it.recorder.end("web1", 2, "main", "failed", message="conflict, token=abc")
+    assert it.phases() == [("web1", "failed", "conflict, token=********")]
+
+
+def test_the_heartbeat_keeps_a_run_alive(it: Fixture) -> None:
+    def beat() -> str:
+        with it.store.transaction() as connection:
+            return str(connection.exec_driver_sql("SELECT heartbeat FROM runs").scalar_one())
+
+    first, until = beat(), time.monotonic() + 5
+    while beat() == first and time.monotonic() < until:
+        time.sleep(0.02)
+    assert beat() > first
+
+
+def test_a_fork_never_finds_the_heartbeat_inside_sqlite(tmp_path: Path) -> None:
+    """Without the guard around forks one of these children hangs before long."""
+    store = Store(f"sqlite:///{tmp_path}/h.sqlite", now_utc)
+    run = store.open_run(ASKED, HERE)
+    recorder = Recorder(store, tmp_path / "spool", run, ["web1"], print, heartbeat=0.001)
+    try:
+        for _ in range(20):
+            child = FORK.Process(target=store.note, args=(run["id"], "x"), daemon=True)
+            child.start()
+            child.join(10)
+            assert child.exitcode == 0
+    finally:
+        recorder.close(finished=True)
+    assert len(store.runs(HERE)[0]["notes"]) == 20
+
+
+def test_a_signal_in_the_middle_of_a_write_does_not_hang(it: Fixture) -> None:
+    it.recorder.begin("web1", *PHASE)
+    it.recorder._lock.acquire()  # as if the main thread was writing when the signal came
+    lines = it.recorder.close(finished=False, signal="SIGTERM")
+    it.recorder._lock.release()
+    assert it.outcome() == "interrupted"
+    assert lines[0].startswith("C001: interrupted after ")
+    assert list(it.spool.glob("*")) == []
+
+
+def test_a_store_that_fails_warns_once_and_loses_nothing(it: Fixture) -> None:
+    def rename(old: str, new: str) -> None:
+        with it.store.transaction() as connection:
+            connection.exec_driver_sql(f"ALTER TABLE {old} RENAME TO {new}")
+
+    rename("phases", "away")
+    for index, status in ((1, "ok"), (2, "failed")):
+        it.recorder.begin("web1", index, f"{index}-phase", "phase", "main")
+        it.recorder.end("web1", index, "main", status)
+    assert len(it.warnings) == 1
+    assert "no such table" in it.warnings[0]
+    rename("away", "phases")
+    it.recorder.close(finished=True, failed=["web1"])
+    assert it.phases() == [("web1", "ok", ""), ("web1", "failed", "")]
+    assert (it.outcome(), list(it.spool.glob("*"))) == ("failed", [])
+
+
+def test_a_closed_run_lets_the_next_one_begin(it: Fixture) -> None:
+    it.recorder.begin("web1", *PHASE)
+    it.recorder.end("web1", 2, "main", "ok", changed=True)
+    it.recorder.closed("web1", "succeeded")
+    assert it.recorder.close(finished=True)[0].startswith("C001: succeeded in ")
+    assert it.store.open_run(ASKED, ELSEWHERE)["resumes"] is None
