@@ -101,7 +101,7 @@ def _target(place: Place, scratch: Git, head: str) -> tuple[str, str]:
         return target, f"Going back to {target[:10]}"
     commits = revertible(git, params["commits"], head)
     who = signature(params["author"], params["date"], git.commit_time(head), git.commit_time(commits[0]))
-    subject = " ".join(params["message"].split())
+    subject = " ".join(params["subject"].split())
     if not subject:
         more = f" and {len(commits) - 1} more" if len(commits) > 1 else ""
         subject = f"Revert {commits[0][:10]} {git.subject(commits[0])}{more}"

@@ -10,7 +10,9 @@ import re
 MASK = "********"
 
 # scheme://user:password@host. The look-behinds keep the time linear on long words.
-_URL_PASSWORD = re.compile(r"(?<![A-Za-z0-9+.\-])(?P<head>[A-Za-z][A-Za-z0-9+.\-]*://[^\s:/@]*:)(?P<secret>[^\s@]+)(?=@)")
+_URL_PASSWORD = re.compile(
+    r"(?<![A-Za-z0-9+.\-])(?P<head>[A-Za-z][A-Za-z0-9+.\-]*://[^\s:/@]*:)(?P<secret>[^\s@]+)(?=@)"
+)
 # PASSWORD=x, api_key: "x", "token": "x"; the name may have more around the telling word.
 _NAMED_SECRET = re.compile(
     r"(?<![\w.\-])(?P<head>[\w.\-]*"

@@ -159,6 +159,9 @@ def start_service(commands: Commands, service: Service, state: State) -> State:
 
     :raises PhaseError: it died, or it is not up at the deadline.
     """
+    while state.stopping and commands.remaining() != 0.0:
+        time.sleep(POLL)
+        state = read_states(commands, [service])[service.name]
     if state.active and state.word == FAILED:  # its manager tries again and again, and would not start it anew
         stop_service(commands, service, state)
         state = State(FAILED, state.said)

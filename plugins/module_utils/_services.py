@@ -58,7 +58,8 @@ class State:
 
     ``word``: running, stopped, or failed (its manager wants it to run and could not keep it up). ``active``: it has
     processes, or its manager is about to start some. ``up``: it has finished starting. ``said``: the manager's words.
-    ``restarts``: how often its manager restarted it by itself. ``known``: its manager has such a service.
+    ``restarts``: how often its manager restarted it by itself. ``known``: its manager has such a service. ``stopping``:
+    it was told to stop and is not gone yet, so a start now would come too early.
     """
 
     word: str
@@ -69,6 +70,7 @@ class State:
     restarts: int = 0
     cgroup: str = ""
     known: bool = True
+    stopping: bool = False
 
 
 class Manager:
@@ -173,6 +175,7 @@ def parse_unit(block: str) -> State:
         restarts=int(values.get("NRestarts") or 0),
         cgroup=values.get("ControlGroup", ""),
         known=values.get("LoadState") not in ("not-found", "bad-setting", "error"),
+        stopping=active == "deactivating",
     )
 
 
@@ -278,6 +281,7 @@ def _together(lines: list[tuple[t.Any, ...]]) -> State:
         active=any(kind[1] for kind in kinds),
         up=all(kind[2] for kind in kinds),
         pids=tuple(int(match.group(1)) for match in pids if match),
+        stopping=any(word == "STOPPING" for _name, word, _rest in lines),
     )
 
 

@@ -70,7 +70,7 @@ options:
       - Empty for that of the newest reverted commit. It is never older than the commit that the revert follows.
     type: str
     default: ""
-  message:
+  subject:
     description: First line of the revert's message. Empty for C(Revert <hash> <subject>).
     type: str
     default: ""
@@ -165,7 +165,7 @@ ARGUMENTS = {
     "rehearse_install": {"type": "bool", "default": True},
     "author": {"type": "str", "default": "changeops.rollback <changeops.rollback@localhost>"},
     "date": {"type": "str", "default": ""},
-    "message": {"type": "str", "default": ""},
+    "subject": {"type": "str", "default": ""},
 }
 
 

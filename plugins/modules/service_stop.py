@@ -59,7 +59,7 @@ pending:
   sample: null
 before:
   description:
-    - RV(before.services) is V(running), V(stopped) or V(failed) for each service, RV(before.pids) its main processes.
+    - C(services) is V(running), V(stopped) or V(failed) for each service, C(pids) its main processes.
     - V(failed) is a service that its manager wants to run and could not keep up.
   returned: success
   type: dict

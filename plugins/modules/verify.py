@@ -178,7 +178,7 @@ pending:
   type: bool
   sample: null
 before:
-  description: What preflight counted, RV(before.rows), and how the checks stood then, RV(before.checks).
+  description: What preflight counted, C(rows), and how the checks stood then, C(checks).
   returned: success
   type: dict
   sample: {rows: {rows of /srv/shop/shop.db: {customers: 10000}}, checks: {service shop-web: true}}

@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 
 import pytest
-
 from ansible_collections.changeops.rollback.plugins.module_utils._command import Commands, PhaseError, english
 from ansible_collections.changeops.rollback.plugins.module_utils._redact import redact
 

@@ -9,7 +9,6 @@ import json
 from pathlib import Path
 
 import pytest
-
 from ansible_collections.changeops.rollback.plugins.module_utils._command import PhaseError
 from ansible_collections.changeops.rollback.plugins.module_utils._phase import Context, Report, run_step
 from ansible_collections.changeops.rollback.plugins.module_utils._restore_point import RestorePoint

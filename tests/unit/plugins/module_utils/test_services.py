@@ -292,7 +292,7 @@ def test_a_port_that_is_held_and_silent_is_not_free():
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen(0)
-        clients = [socket.socket() for _ in range(4)]  # fill the queue
+        clients = [socket.socket() for _client in range(4)]  # fill the queue
         for client in clients:
             client.setblocking(False)
             client.connect_ex(server.getsockname())

@@ -133,7 +133,7 @@ class Rig:
 
     def ctl(self, *args):
         argv = [self.supervisorctl, "-c", str(self.config), *args]
-        return subprocess.run(argv, capture_output=True, text=True).stdout
+        return subprocess.run(argv, check=False, capture_output=True, text=True).stdout
 
     def run(self, name, verb):
         item = next(item for item in self.items if item["name"] == name)

@@ -259,4 +259,4 @@ def test_without_a_repository_only_files_are_kept(host):
 @pytest.mark.parametrize("name", ["R1", "C001-20261122T2330", "a b", "a..b", ".a", "x.lock", "-x", "a~^:?*["])
 def test_the_ref_is_one_that_git_takes(tmp_path, name):
     ref = backup.ref_name(RestorePoint(str(tmp_path / name / "1-backup")))
-    assert subprocess.run(["git", "check-ref-format", ref]).returncode == 0
+    assert subprocess.run(["git", "check-ref-format", ref], check=False).returncode == 0

@@ -193,7 +193,7 @@ def test_check_mode_changes_nothing_and_tells_the_files(repo, tmp_path):
 def test_two_commits(repo, given):
     second = repo.commit("Change it again", {"app.py": "three\n"})
     commits = {"older first": [repo.bad, second], "newer first": [second, repo.bad], "twice": [second, repo.bad] * 2}
-    report = repo.run("main", commits=commits[given], message="Roll back C001: Totals", date="2026-11-20")
+    report = repo.run("main", commits=commits[given], subject="Roll back C001: Totals", date="2026-11-20")
     assert tree(repo.path) == ROLLED_BACK
     assert repo.git("log", "-1", "--format=%cI|%B").splitlines() == [
         "2026-11-20T00:00:00+00:00|Roll back C001: Totals",
@@ -223,7 +223,7 @@ def test_same_hash_on_every_host(repo, tmp_path, monkeypatch):
         monkeypatch.setenv("LC_ALL", "C.UTF-8" if name == "web2" else "C")
         monkeypatch.setenv("GIT_COMMITTER_DATE", f"20{10 + len(made)}-01-01T00:00:00Z")
         host = Repo(path, tmp_path / f"state-{name}")
-        made.add(host.run("main", commits=[repo.bad], message="Roll back: Größe").after["commit"])
+        made.add(host.run("main", commits=[repo.bad], subject="Roll back: Größe").after["commit"])
     assert len(made) == 1
 
 

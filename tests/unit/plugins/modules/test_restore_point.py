@@ -13,7 +13,6 @@ import time
 from pathlib import Path
 
 import pytest
-
 from ansible_collections.changeops.rollback.plugins.module_utils._command import PhaseError
 from ansible_collections.changeops.rollback.plugins.module_utils._restore_point import RestorePoint
 from ansible_collections.changeops.rollback.plugins.module_utils._run_point import (
@@ -177,7 +176,7 @@ def test_a_resume_never_works_beside_what_was_left_behind(state: Path, seconds: 
     assert ("ended after" in result["warnings"][0]) is ended
     with (state / "work.lock").open() as stream:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    for _ in range(100):
+    for _attempt in range(100):
         if (
             not Path(f"/proc/{int(child.stdout)}").exists()
             or "Z" in Path(f"/proc/{int(child.stdout)}/stat").read_text()

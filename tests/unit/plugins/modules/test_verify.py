@@ -47,7 +47,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Location", "/ok")
         self.end_headers()
         self.wfile.write(body.encode())
-        for _ in range(100 if self.path == "/slow" else 0):
+        for _step in range(100 if self.path == "/slow" else 0):
             time.sleep(0.05)
             self.wfile.write(b".")
 

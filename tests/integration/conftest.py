@@ -1,0 +1,40 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The app is deployed and the bad release shipped once; each test gets a copy of its own, on a port of its own."""
+
+from __future__ import annotations
+
+import typing as t
+from pathlib import Path
+
+import pytest
+from harness import ROWS, Ops, Shop, deploy
+
+
+@pytest.fixture(scope="session")
+def bad_release(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Path]:
+    """The sample app with C001 shipped."""
+    root = tmp_path_factory.mktemp("source")
+    deploy("deploy", root, "--rows", str(ROWS))
+    deploy("release", root)
+    deploy("stop", root)
+    yield root
+
+
+@pytest.fixture
+def shop(bad_release: Path, tmp_path: Path) -> t.Iterator[Shop]:
+    root = tmp_path / "app"
+    deploy("clone", bad_release, root)
+    try:
+        yield Shop(root)
+    finally:
+        deploy("stop", root)
+
+
+@pytest.fixture
+def ops(shop: Shop, tmp_path: Path) -> Ops:
+    root = tmp_path / "ops"
+    root.mkdir()
+    ops = Ops(root, shop)
+    ops.write()
+    return ops

@@ -1,0 +1,204 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Each phase goes wrong in three ways, on a real app. The expected end stands in the tables, not "either way".
+
+(a) The phase fails: everything is put back, with every value of the column that the downgrade had dropped.
+(b) The same with ``on_failure: stop``: the run ends as failed, the next one finishes the job.
+(c) ansible-playbook is killed in the middle of the phase, while its child still works: the next run finishes the job.
+"""
+
+from __future__ import annotations
+
+import sys
+import types
+import typing as t
+from pathlib import Path
+
+import pytest
+from harness import BIN, Ops, Shop, assert_rolled_back
+
+HOLD_DATABASE = """
+import pathlib, sqlite3, sys, time
+db = sqlite3.connect(sys.argv[1]); db.execute("SELECT count(*) FROM invoices").fetchall()
+while pathlib.Path(sys.argv[2]).exists(): time.sleep(0.05)
+"""
+
+# Holds the port until the code is the bad release again: so the phase fails, and its recovery can work.
+HOLD_PORT = """
+import pathlib, socket, subprocess, sys, time
+port, repo, bad, flag = sys.argv[1:]
+s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+s.bind(("127.0.0.1", int(port))); s.listen()
+head = lambda: subprocess.check_output(["git", "-C", repo, "rev-parse", "HEAD"], text=True).strip()
+while pathlib.Path(flag).exists() and head() != bad: time.sleep(0.05)
+"""
+
+
+def background(code: str, *args: object) -> list[str]:
+    """An argument list that leaves ``code`` running in the background, once it has begun."""
+    script = 'nohup setsid "$@" > /dev/null 2>&1 & sleep 1'
+    return ["sh", "-c", script, "sh", sys.executable, "-c", code, *map(str, args)]
+
+
+class Fault(t.NamedTuple):
+    """How a phase is made to fail between its preflight and its main, how that is mended, what the history says."""
+
+    phase: str
+    sabotage: t.Callable[[Ops], list[str]] | None
+    mend: t.Callable[[Ops], object]
+    cause: str
+    vars: t.Mapping[str, t.Any] = types.MappingProxyType({})
+
+
+def keep_source(ops: Ops) -> None:
+    ops.shop.kept_env_file.write_bytes((ops.root / "kept").read_bytes())
+
+
+FAULTS = [
+    Fault(
+        "backup",
+        lambda ops: ["git", "-C", str(ops.shop.repo), "update-ref", "refs/changeops", "HEAD"],
+        lambda ops: ops.shop.git("update-ref", "-d", "refs/changeops"),
+        "refs/changeops",
+    ),
+    Fault(
+        "service_stop",
+        lambda ops: [
+            "sh",
+            "-c",
+            'kill -STOP "$("$1" -c "$2" pid shop-web)"',
+            "sh",
+            str(BIN / "supervisorctl"),
+            ops.shop.facts["supervisord_config"],
+        ],
+        lambda ops: None,
+        "shop-web",
+        {"service_stop_timeout": 4.5},
+    ),
+    Fault(
+        "alembic_downgrade",
+        lambda ops: background(HOLD_DATABASE, ops.shop.database, ops.flag),
+        lambda ops: None,
+        "python",
+    ),
+    Fault(
+        "git_revert",
+        lambda ops: ["touch", str(ops.shop.repo / ".git" / "index.lock")],
+        lambda ops: (ops.shop.repo / ".git" / "index.lock").unlink(),
+        "index.lock",
+    ),
+    Fault(
+        "config_restore",
+        lambda ops: ["mv", str(ops.shop.kept_env_file), str(ops.root / "kept")],
+        keep_source,
+        "shop.env",
+    ),
+    Fault(
+        "service_start",
+        lambda ops: background(
+            HOLD_PORT, ops.shop.facts["port"], ops.shop.repo, ops.shop.facts["commits"]["bad"], ops.flag
+        ),
+        lambda ops: None,
+        "shop-web",
+    ),
+    Fault("verify", None, lambda ops: None, "not told to fail"),
+]
+
+
+@pytest.fixture
+def faulty(ops: Ops, request: pytest.FixtureRequest) -> t.Iterator[tuple[Ops, Fault]]:
+    fault: Fault = request.param
+    if fault.sabotage:
+        ops.before(fault.phase, sabotage_argv=fault.sabotage(ops))
+    ops.phase(fault.phase).setdefault("vars", {}).update(fault.vars)
+    ops.flag.write_text(fault.phase)
+    yield ops, fault
+    ops.flag.unlink(missing_ok=True)
+
+
+PHASES = pytest.mark.parametrize("faulty", FAULTS, ids=[fault.phase for fault in FAULTS], indirect=True)
+
+
+@PHASES
+def test_a_failed_phase_is_recovered_with_every_value(faulty: tuple[Ops, Fault], shop: Shop) -> None:
+    ops, fault = faulty
+    ops.write()
+    before = shop.state()
+    assert before["totals"] and before["health"] == 503
+    done = ops.rollback()
+    assert done.returncode != 0
+    after = shop.state()
+    if fault.phase == "git_revert":
+        fault.mend(ops)
+    assert after == before
+    run = ops.history()[-1]
+    assert run["outcome"] == "recovered"
+    assert fault.phase in run["summary"] and "shop1" in run["summary"]
+    assert fault.cause in run["summary"]
+    assert not (ops.root / "state" / "lock.json").exists()
+
+
+@PHASES
+def test_with_stop_it_fails_and_the_next_run_finishes(faulty: tuple[Ops, Fault], shop: Shop) -> None:
+    ops, fault = faulty
+    ops.extra["on_failure"] = "stop"
+    ops.write()
+    before = shop.state()
+    done = ops.rollback()
+    assert done.returncode != 0
+    run = ops.history()[-1]
+    assert run["outcome"] == "failed"
+    for word in (fault.phase, "shop1", fault.cause):
+        assert word in run["summary"]
+
+    ops.flag.unlink()
+    fault.mend(ops)
+    done = ops.rollback()
+    assert done.returncode == 0
+    assert_rolled_back(shop, before)
+    last = ops.history()[-1]
+    assert (last["outcome"], last["resumes"], last["restore_point"]) == ("succeeded", run["id"], run["restore_point"])
+
+
+class Kill(t.NamedTuple):
+    """The word on a command line in the middle of a phase's main; the program that carries it takes 4 s."""
+
+    phase: str
+    word: str
+
+
+KILLS = [
+    Kill("backup", "update-ref"),
+    Kill("service_stop", "stop"),
+    Kill("alembic_downgrade", "alembic_driver"),
+    Kill("git_revert", "reset"),
+    Kill("config_restore", "ls-tree"),
+    Kill("service_start", "start"),
+    Kill("verify", "check"),
+]
+
+
+@pytest.mark.parametrize("kill", KILLS, ids=[kill.phase for kill in KILLS])
+def test_killed_in_the_middle_the_next_run_finishes(ops: Ops, shop: Shop, kill: Kill) -> None:
+    ops.flag.write_text(kill.phase)
+    ops.before(kill.phase, sabotage_argv=["sh", "-c", 'printf %s "$1" > "$2"', "sh", kill.word, str(ops.slow)])
+    if kill.phase == "alembic_downgrade":
+        python = ops.wrapper("app-python", shop.repo / ".venv" / "bin" / "python")
+        ops.phase(kill.phase)["vars"]["alembic_downgrade_python"] = [str(python)]
+    ops.write()
+    before = shop.state()
+    child = ops.rollback_killed()
+    assert Path(f"/proc/{child}").exists(), "the child should still work when the next run begins"
+    ops.flag.unlink()
+    done = ops.rollback()
+    assert done.returncode == 0
+    assert not Path(f"/proc/{child}").exists(), "something still works beside the next run"
+    assert_rolled_back(shop, before)
+    first, second = ops.history()
+    assert first["outcome"] == "interrupted"
+    assert kill.phase in first["summary"]
+    assert (second["outcome"], second["resumes"], second["restore_point"]) == (
+        "succeeded",
+        first["id"],
+        first["restore_point"],
+    )

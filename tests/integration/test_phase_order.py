@@ -1,0 +1,112 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Phases are barriers, in the plan's order, on three hosts that take a random time for each."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+HERE = Path(__file__).parent
+BIN = Path(sys.executable).parent
+HOSTS = ["h1", "h2", "h3"]
+# the second phase is not for h3
+PHASES = [("one", "all"), ("two", "h1:h2"), ("three", "all")]
+
+
+@pytest.fixture
+def run(tmp_path: Path):
+    log = tmp_path / "log"
+    hosts = {name: {"rollback_state_dir": str(tmp_path / "state" / name)} for name in HOSTS}
+    shared = {
+        "ansible_connection": "local",
+        "ansible_python_interpreter": "{{ ansible_playbook_python }}",
+        "rollback_history_url": f"sqlite:///{tmp_path}/history.sqlite",
+    }
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts, "vars": shared}}))
+    plan = {
+        "title": "Order",
+        "date": "2026-11-20",
+        "implemented_by": "Dana Ng",
+        "hosts": "all",
+        "rollback": {"possible": True, "method": "automated"},
+        "phases": [
+            {"role": "acme.own.step", "hosts": hosts, "vars": {"step_name": name, "step_log": str(log)}}
+            for name, hosts in PHASES
+        ],
+    }
+    (tmp_path / "changes").mkdir()
+    (tmp_path / "changes" / "C001.yml").write_text(yaml.safe_dump(plan, sort_keys=False))
+
+    def call(fail: str = "") -> tuple[int, list[list[str]]]:
+        environ = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(HERE / "collections"), "HOME": str(tmp_path)}
+        argv = [BIN / "ansible-playbook", "-i", "hosts.yml", "changeops.rollback.rollback", "-e", "change=C001"]
+        done = subprocess.run(
+            [*argv, "-e", f"step_fail='{fail}'"], cwd=tmp_path, env=environ, capture_output=True, text=True, check=False
+        )
+        print(done.stdout, done.stderr)
+        return done.returncode, [line.split() for line in log.read_text().splitlines()]
+
+    return call
+
+
+def barriers(lines: list[list[str]]) -> list[tuple[str, str, list[str]]]:
+    """The log as (step, phase, hosts), one entry for each stretch of the same step and phase."""
+    found: list[tuple[str, str, list[str]]] = []
+    for step, phase, host in lines:
+        if not found or found[-1][:2] != (step, phase):
+            found.append((step, phase, []))
+        found[-1][2].append(host)
+    return [(step, phase, sorted(hosts)) for step, phase, hosts in found]
+
+
+ALL, TWO = HOSTS, ["h1", "h2"]
+PREFLIGHT = [("preflight", "one", ALL), ("preflight", "two", TWO), ("preflight", "three", ALL)]
+
+
+@pytest.mark.parametrize("attempt", range(3))
+def test_no_host_starts_a_phase_before_every_host_has_finished_the_one_before(run, attempt: int) -> None:
+    code, lines = run()
+    assert code == 0
+    assert barriers(lines) == [*PREFLIGHT, ("main", "one", ALL), ("main", "two", TWO), ("main", "three", ALL)]
+
+
+@pytest.mark.parametrize(
+    ("fail", "expected"),
+    [
+        pytest.param("preflight-three-h3", PREFLIGHT, id="a refused run starts nothing"),
+        pytest.param(
+            "main-two-h2",
+            [
+                *PREFLIGHT,
+                ("main", "one", ALL),
+                ("main", "two", TWO),
+                ("recover", "two", TWO),
+                ("recover", "one", ALL),
+            ],
+            id="what started is put back in reverse order, on every host",
+        ),
+        pytest.param(
+            "main-three-h1 recover-three-h1",
+            [
+                *PREFLIGHT,
+                ("main", "one", ALL),
+                ("main", "two", TWO),
+                ("main", "three", ALL),
+                ("recover", "three", ALL),
+                ("recover", "two", ["h2"]),
+                ("recover", "one", ["h2", "h3"]),
+            ],
+            id="one host's failed recovery does not stop the others",
+        ),
+    ],
+)
+def test_failure(run, fail: str, expected: list) -> None:
+    code, lines = run(fail)
+    assert code != 0
+    assert barriers(lines) == expected

@@ -1,0 +1,174 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The main job on a real app: rolled back, again, dry, in the document's order, locked, refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+
+import pytest
+from harness import Ops, Shop, assert_rolled_back
+
+
+def snapshot(*roots: Path) -> dict[str, str]:
+    """Every file below ``roots`` with mode and digest, but what the app itself writes while it runs."""
+    found = {}
+    for root in roots:
+        for path in sorted(root.rglob("*")):
+            if path.is_file() and not path.is_symlink() and path.suffix != ".log" and path.name != "work.lock":
+                digest = hashlib.sha256(path.read_bytes()).hexdigest()
+                found[str(path)] = f"{path.stat().st_mode:o} {digest}"
+    return found
+
+
+def test_rolled_back_and_a_second_run_changes_nothing(ops: Ops, shop: Shop) -> None:
+    before = shop.state()
+    assert ops.rollback().returncode == 0
+    assert_rolled_back(shop, before)
+    first = snapshot(shop.repo, ops.root / "state")
+    again = ops.rollback()
+    assert again.returncode == 0
+    assert "Nothing is left to do" in again.stdout
+    assert snapshot(shop.repo, ops.root / "state") == first
+    one, two = ops.history()
+    assert [one["outcome"], two["outcome"]] == ["succeeded", "succeeded"]
+    assert two["resumes"] is None
+    assert not any(phase["changed"] for phase in two["phases"])
+    names = [phase["role"].rsplit(".")[-1] for phase in one["phases"] if phase["step"] == "main"]
+    assert names == [phase["role"] for phase in ops.phases]
+
+
+def test_the_restore_point_is_private_and_complete(ops: Ops, shop: Shop) -> None:
+    assert ops.rollback().returncode == 0
+    (point,) = [path for path in (ops.root / "state").iterdir() if path.is_dir()]
+    for path in (point, *point.rglob("*")):
+        if not path.is_symlink():
+            assert path.stat().st_mode & 0o077 == 0, path
+    manifest = json.loads(next(point.glob("*-backup/manifest.json")).read_text())
+    assert shop.facts["commits"]["bad"] in json.dumps(manifest)
+    assert shop.facts["revisions"]["bad"] in json.dumps(manifest)
+    assert shop.git("for-each-ref", "refs/changeops")
+
+
+def test_check_mode_tells_the_truth_and_writes_one_row(ops: Ops, shop: Shop) -> None:
+    before, files = shop.state(), snapshot(shop.repo, shop.root / "etc")
+    dry = ops.rollback("--check", "--diff")
+    assert dry.returncode == 0
+    assert shop.state() == before
+    assert snapshot(shop.repo, shop.root / "etc") == files
+    assert not (ops.root / "state").exists()
+    (run,) = ops.history()
+    assert run["check_mode"]
+    assert "config/app.toml" in dry.stdout
+    assert "shop/totals.py" in dry.stdout
+    assert re.search(r"DROP COLUMN total|invoices", dry.stdout)
+    assert "shop.env" in dry.stdout
+    assert ops.rollback().returncode == 0
+    assert_rolled_back(shop, before)
+
+
+def test_code_reverted_before_the_database(ops: Ops, shop: Shop) -> None:
+    """The order of the usual document, which breaks Alembic by itself."""
+    downgrade = ops.phase("alembic_downgrade")
+    ops.phases.remove(downgrade)
+    ops.phases.insert(ops.phases.index(ops.phase("git_revert")) + 1, downgrade)
+    ops.write()
+    before = shop.state()
+    assert ops.rollback().returncode == 0
+    assert_rolled_back(shop, before)
+    assert ops.history()[-1]["outcome"] == "succeeded"
+
+
+def test_code_reverted_before_the_database_and_back_again(ops: Ops, shop: Shop) -> None:
+    downgrade = ops.phase("alembic_downgrade")
+    ops.phases.remove(downgrade)
+    ops.phases.insert(ops.phases.index(ops.phase("git_revert")) + 1, downgrade)
+    ops.write()
+    ops.flag.write_text("verify")
+    before = shop.state()
+    assert ops.rollback().returncode != 0
+    assert shop.state() == before
+    assert ops.history()[-1]["outcome"] == "recovered"
+
+
+def test_one_run_at_a_time(ops: Ops, shop: Shop) -> None:
+    """A second run of the same change is refused, with holder and the command that breaks the lock."""
+    ops.flag.write_text("slow")
+    ops.slow.write_text("check")
+    before = shop.state()
+    first = ops.start("rollback.yml", "-e", "change=C001")
+    while not ops.reached.exists():
+        assert first.poll() is None
+    second = ops.rollback()
+    out = first.communicate(timeout=120)[0]
+    assert second.returncode != 0
+    assert "-e break_lock=" in second.stdout
+    assert first.returncode == 0, out
+    assert_rolled_back(shop, before)
+
+
+def test_two_histories_cannot_collide_on_one_host(ops: Ops, shop: Shop) -> None:
+    """Another controller, with a history of its own, is stopped by the lock on the host."""
+    ops.slow.write_text("check")
+    before = shop.state()
+    first = ops.start("rollback.yml", "-e", "change=C001")
+    while not ops.reached.exists():
+        assert first.poll() is None
+    second = ops.rollback("-e", f"rollback_history_url=sqlite:///{ops.root}/other.sqlite")
+    out = first.communicate(timeout=120)[0]
+    assert second.returncode != 0
+    assert "This host is locked: C001 is being rolled back by" in second.stdout
+    assert first.returncode == 0, out
+    assert_rolled_back(shop, before)
+
+
+def test_an_edited_plan_does_not_resume(ops: Ops, shop: Shop) -> None:
+    ops.extra["on_failure"] = "stop"
+    ops.flag.write_text("verify")
+    ops.write()
+    assert ops.rollback().returncode != 0
+    plan = (ops.root / "changes" / "C001.yml").read_text()
+    (ops.root / "changes" / "C001.yml").write_text(plan + "# edited\n")
+    edited = ops.rollback()
+    assert edited.returncode != 0
+    assert "edited" in edited.stdout
+    assert [run["outcome"] for run in ops.history()] == ["failed", "refused"]
+    (ops.root / "changes" / "C001.yml").write_text(plan)
+    ops.flag.unlink()
+    assert ops.rollback().returncode == 0
+
+
+def test_a_refused_run_has_touched_nothing(ops: Ops, shop: Shop) -> None:
+    """A dirty work tree: preflight refuses, and nothing of it is left behind."""
+    (shop.repo / "shop" / "main.py").write_text("# edited on the host\n")
+    before, files = shop.state(), snapshot(shop.repo, shop.root / "etc")
+    done = ops.rollback()
+    assert done.returncode != 0
+    assert "shop/main.py" in done.stdout
+    assert shop.state() == before
+    assert snapshot(shop.repo, shop.root / "etc") == files
+    assert [path.name for path in (ops.root / "state").iterdir()] == ["work.lock"]
+    (run,) = ops.history()
+    assert run["outcome"] == "refused"
+    assert not [phase for phase in run["phases"] if phase["step"] == "main"]
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        pytest.param([], "Say which change", id="no change"),
+        pytest.param(["-e", "change=C009"], "C001", id="a plan that is not there"),
+        pytest.param(["-e", "change=../x"], "is not a change ID", id="no ID"),
+        pytest.param(["-e", "change=C001", "--limit", "nowhere"], "nowhere", id="a limit that leaves nothing"),
+    ],
+)
+def test_bad_input_touches_nothing(ops: Ops, args: list[str], said: str) -> None:
+    done = ops.run("rollback.yml", *args)
+    assert done.returncode != 0
+    assert said in done.stdout
+    assert "Traceback" not in done.stdout
+    assert not (ops.root / "history.sqlite").exists()
+    assert not (ops.root / "state").exists()
