@@ -1,0 +1,25 @@
+# Copyright: changeops.rollback contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# PYTHON=python3.12 chooses the interpreter for .venv, ANSIBLE_CORE='ansible-core==2.20.*' the Ansible.
+
+.PHONY: demo demo-stop test lint
+export ANSIBLE_CORE PYTHON
+IN_VENV := PATH="$(CURDIR)/.venv/bin:$$PATH"
+
+demo:
+	@tests/bootstrap demo
+	@$(IN_VENV) ANSIBLE_CALLBACK_RESULT_FORMAT=yaml ansible-playbook -i inventories/demo changeops.rollback.demo
+
+demo-stop:
+	@tests/bootstrap demo
+	@$(IN_VENV) ansible-playbook -i inventories/demo changeops.rollback.demo_stop
+
+lint:
+	@tests/bootstrap dev
+	@$(IN_VENV) tests/lint
+
+test: lint
+	@tests/system-packages
+	@$(IN_VENV) pytest -n 2 --dist worksteal

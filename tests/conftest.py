@@ -1,0 +1,33 @@
+# Copyright: changeops.rollback contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What holds for all tests: with CI=true nothing may be left out for want of a tool."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+# Reasons that begin so are about who runs the tests: a few cases exist for root only, a few for all others.
+WHO = ("Skipped: root may ", "Skipped: only root ")
+
+
+def _fail_if_skipped(report):
+    """Turn a skip into a failure that keeps the reason; an expected failure (xfail) stays what it is."""
+    if os.environ.get("CI") == "true" and report.skipped and not hasattr(report, "wasxfail"):
+        *_where, reason = report.longrepr if isinstance(report.longrepr, tuple) else (report.longrepr,)
+        if not str(reason).startswith(WHO):
+            report.outcome = "failed"
+            report.longrepr = f"With CI=true no test may be skipped. {reason}"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector):
+    return _fail_if_skipped((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    return _fail_if_skipped((yield))
