@@ -230,7 +230,7 @@ class WorkLock:
     def _end(self, holder: dict[str, t.Any]) -> None:
         for key in ("pgid", "pid"):
             number = holder.get(key)
-            if not number:
+            if not number or not self._holds(key, int(number)):
                 continue
             with contextlib.suppress(PermissionError):
                 if key == "pgid":
@@ -249,6 +249,18 @@ class WorkLock:
                 holder.get("label", "Another run"), holder.get("pid"), self.path, holder.get("pid")
             )
         )
+
+    def _holds(self, key: str, number: int) -> bool:
+        """Whether that process (group) really has the lock open: the number may be another process's by now."""
+        if not Path("/proc/self/fd").is_dir():
+            return True
+        for entry in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                pid = int(entry.name)
+                mine = pid if key == "pid" else os.getpgid(pid)
+                if mine == number and any(link.samefile(self.path) for link in (entry / "fd").iterdir()):
+                    return True
+        return False
 
     def release(self) -> None:
         """Let go of it (commands that inherited it still hold it)."""

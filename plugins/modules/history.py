@@ -127,7 +127,7 @@ run:
       description: When the run began, in UTC.
       returned: success
       type: str
-      sample: 2026-11-22T23:15:00.123Z
+      sample: "2026-11-22T23:15:00.123Z"
     executed_by:
       description: Who runs it. It is the user of AWX, the user behind C(sudo), or the user.
       returned: success

@@ -122,12 +122,12 @@ runs:
       description: When it began, in UTC.
       returned: success
       type: str
-      sample: 2026-11-22T23:15:00.123Z
+      sample: "2026-11-22T23:15:00.123Z"
     finished:
       description: When it ended, in UTC. V(null) while it runs.
       returned: success
       type: str
-      sample: 2026-11-22T23:15:12.456Z
+      sample: "2026-11-22T23:15:12.456Z"
     duration:
       description: Seconds that it took. V(null) while it runs.
       returned: success
@@ -148,7 +148,7 @@ runs:
       returned: success
       type: list
       elements: dict
-      sample: [{at: 2026-11-22T23:16:00.000Z, text: Asked for by the on-call engineer.}]
+      sample: [{at: "2026-11-22T23:16:00.000Z", text: Asked for by the on-call engineer.}]
     phases:
       description: >-
         What each phase did on each host. Keys are C(host), C(index), C(phase), C(role), C(step) (V(preflight), V(main),
@@ -165,8 +165,8 @@ runs:
           step: main
           status: ok
           changed: true
-          started: 2026-11-22T23:15:04.100Z
-          finished: 2026-11-22T23:15:04.900Z
+          started: "2026-11-22T23:15:04.100Z"
+          finished: "2026-11-22T23:15:04.900Z"
           duration: 0.8
           message: Reverted 4f1c2e9 in /srv/shop; it stands at 51d0e2f now.
           before: {commit: 4f1c2e9}

@@ -10,7 +10,6 @@ import hashlib
 import sqlite3
 import sys
 
-import pytest
 from ansible_collections.changeops.rollback.plugins.module_utils import _alembic_downgrade as phase
 from ansible_collections.changeops.rollback.plugins.module_utils._phase import run_step
 from ansible_collections.changeops.rollback.plugins.module_utils._restore_point import RestorePoint
@@ -78,15 +77,7 @@ FIRST = (
 ADD = 'op.execute("ALTER TABLE invoices ADD total")\n    op.execute("UPDATE invoices SET total = 1")'
 DROP = 'op.drop_column("invoices", "total")'
 # NULL, text, bytes, a float that shows every bit, the biggest integer, Unicode, a number as text
-VALUES = [None, "x", b"\x00\xff", 0.1 + 0.2, 2**63 - 1, "Größe \U0001f600", "12", "", -1.0]
-
-
-@pytest.fixture(scope="module")
-def bytecode(tmp_path_factory):
-    """Compile SQLAlchemy once for all tests."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path_factory.mktemp("bytecode")))
-        yield
+VALUES = (None, "x", b"\x00\xff", 0.1 + 0.2, 2**63 - 1, "Größe \U0001f600", "12", "", -1.0)
 
 
 class Shop:

@@ -67,6 +67,14 @@ def free_port():
         return found.getsockname()[1]
 
 
+@pytest.fixture(scope="module")
+def bytecode(tmp_path_factory):
+    """Compile SQLAlchemy once for all tests of a module."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path_factory.mktemp("bytecode")))
+        yield
+
+
 class Rig:
     """Services in a directory of their own, and the steps of a phase on them."""
 
@@ -157,7 +165,9 @@ class Rig:
             self.supervisord.wait(20)
         for pids in self.place.glob("*.pid"):
             with contextlib.suppress(OSError, ValueError):
-                os.kill(int(pids.read_text()), signal.SIGKILL)
+                pid = int(pids.read_text())
+                if str(self.place) in Path(f"/proc/{pid}/cmdline").read_text():  # the number may be somebody else's now
+                    os.kill(pid, signal.SIGKILL)
 
 
 VERBS = ("start", "stop", "status")

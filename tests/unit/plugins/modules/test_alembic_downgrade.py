@@ -14,7 +14,7 @@ import pytest
 
 pytest.importorskip("alembic")
 
-from alembic_shop import ADD, DROP, VALUES, Shop, bytecode  # noqa: F401  (a fixture)
+from alembic_shop import ADD, DROP, VALUES, Shop
 from ansible_collections.changeops.rollback.plugins.module_utils import _alembic_downgrade as phase
 from ansible_collections.changeops.rollback.plugins.module_utils._command import PhaseError
 from ansible_collections.changeops.rollback.plugins.module_utils._restore_point import RestorePoint

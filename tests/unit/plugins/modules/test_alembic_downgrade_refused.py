@@ -18,7 +18,7 @@ import pytest
 
 pytest.importorskip("alembic")
 
-from alembic_shop import DROP, Shop, bytecode  # noqa: F401  (a fixture)
+from alembic_shop import DROP, Shop
 from ansible_collections.changeops.rollback.plugins.module_utils import _alembic_downgrade as phase
 from ansible_collections.changeops.rollback.plugins.module_utils._command import PhaseError
 

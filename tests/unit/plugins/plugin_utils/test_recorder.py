@@ -72,7 +72,7 @@ def test_a_fork_never_finds_the_heartbeat_inside_sqlite(tmp_path: Path) -> None:
     run = store.open_run(ASKED, HERE)
     recorder = Recorder(store, tmp_path / "spool", run, ["web1"], print, heartbeat=0.001)
     try:
-        for _ in range(20):
+        for _attempt in range(20):
             child = FORK.Process(target=store.note, args=(run["id"], "x"), daemon=True)
             child.start()
             child.join(10)
