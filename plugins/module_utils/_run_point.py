@@ -20,22 +20,10 @@ from pathlib import Path
 from ._command import Commands, PhaseError
 from ._phase import DONE, STARTED
 from ._restore_point import STANDALONE, RestorePoint, WorkLock, make_private, read_json, write_json
+from ._words import age
 
 Params = t.Dict[str, t.Any]
 Result = t.Dict[str, t.Any]
-
-
-def age(seconds: float) -> str:
-    """A duration as people say it: ``40 s``, ``3 min``, ``2 h 5 min``, ``4 d``."""
-    seconds = max(0.0, seconds)
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = int(seconds // 60)
-    if minutes < 120:
-        return f"{minutes} min"
-    if minutes < 48 * 60:
-        return f"{minutes // 60} h {minutes % 60} min"
-    return f"{minutes // 1440} d"
 
 
 class RunPoint:
@@ -140,6 +128,7 @@ def opened(point: RunPoint, params: Params, check: bool, now: float | None = Non
     try:
         check_lock(point, params, now)
         _take(point, params, now)
+        _clear_untouched(point, params)
         for other in point.unfinished_others():
             _close_info(Path(other["path"]), "abandoned", now)
         make_private(point.root)
@@ -162,6 +151,16 @@ def opened(point: RunPoint, params: Params, check: bool, now: float | None = Non
             )
         ]
     return result
+
+
+def _clear_untouched(point: RunPoint, params: Params) -> None:
+    """Remove restore points of runs that are over and had not begun to change this host."""
+    for path in point.state_dir.glob("*/run.json"):
+        info = read_json(path)
+        over = isinstance(info, dict) and not info.get("outcome") and info.get("run") in params["finished_runs"]
+        started = any(part.get("progress") in (STARTED, DONE) for part in _parts(path.parent).values())
+        if over and not started and path.parent != point.root:
+            shutil.rmtree(str(path.parent), ignore_errors=True)
 
 
 def _take(point: RunPoint, params: Params, now: float) -> None:

@@ -21,8 +21,9 @@ import typing as t
 from pathlib import Path
 
 from ..module_utils._redact import MASK, redact
+from ..module_utils._words import age
 from . import _history_schema as schema
-from ._history_process import Process, alive
+from ._history_process import Process, alive, holder_words, seconds_between
 from ._outcome import FAILED, INTERRUPTED, MAIN, OUTCOMES, REFUSED, SKIPPED, Row, running_words
 
 if schema.HAS_SQLALCHEMY:
@@ -45,6 +46,10 @@ class HistoryError(Exception):
 
     def __init__(self, message: str) -> None:
         super().__init__(redact(message))
+
+
+class Refused(HistoryError):
+    """A run may not begin."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,20 +103,6 @@ def redacted(value: t.Any, name: str = "") -> t.Any:
     if isinstance(value, (int, float)):  # Ansible's own kinds of numbers become plain ones
         return int(value) if isinstance(value, int) else float(value)
     return redact(str(value))
-
-
-def _age(since: str, now: datetime.datetime) -> str:
-    seconds = max(0, int((now - datetime.datetime.fromisoformat(since)).total_seconds()))
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds // size} {unit}"
-    return f"{seconds} s"
-
-
-def holder_words(run: t.Mapping[str, t.Any]) -> str:
-    """Who runs it, as in ``dana@ops1`` or ``dana (AWX job 12)``."""
-    by, place = run["executed_by"], run["executed_from"]
-    return str(place) if place.startswith(f"{by}@") else f"{by} ({place})"
 
 
 class Store:
@@ -221,18 +212,28 @@ class Store:
         """Open a run, take the change's lock, and find out whether an unfinished run is gone on with.
 
         :returns: the run's columns, and ``broke_lock`` (a run id or empty) and ``dead_runs`` (ids known to be over).
-        :raises HistoryError: another run works on the change, or the plan of an unfinished one was edited.
+        :raises Refused: another run works on the change, or the plan of an unfinished one was edited.
         """
         for _attempt in range(50):
             try:
                 with self.transaction() as connection:
                     return self._open(connection, asked, here)
+            except Refused as exc:
+                self._note_refusal(asked, here, str(exc))
+                raise
             except sa.exc.IntegrityError:
                 time.sleep(0.05)  # another run took the lock first: look again, and find it open
         raise HistoryError(f"The lock on {asked.change} in {self._shown} changes hands too fast. Try again.")
 
-    def _open(self, connection: t.Any, asked: Asked, here: Process) -> dict[str, t.Any]:
-        runs, now = schema.RUNS, self.clock()
+    def _note_refusal(self, asked: Asked, here: Process, why: str) -> None:
+        """Put an attempt that may not begin on record."""
+        run = self._new_run(asked, here)
+        with self.transaction() as connection:
+            closed = {"outcome": REFUSED, "summary": f"{why} No host was changed.", "finished": run["started"]}
+            connection.execute(schema.RUNS.insert().values(**redacted({**run, **closed})))
+
+    def _new_run(self, asked: Asked, here: Process) -> dict[str, t.Any]:
+        now = self.clock()
         change = re.sub(r"[^A-Za-z0-9._-]", "_", asked.change)
         run: dict[str, t.Any] = {
             "id": f"{now.astimezone(datetime.UTC):%Y%m%dT%H%M%S}-{change}-{secrets.token_hex(2)}",
@@ -244,13 +245,16 @@ class Store:
             "summary": "",
             "notes": [],
         }
-        run["restore_point"] = run["id"]
+        return dict(run, restore_point=run["id"])
+
+    def _open(self, connection: t.Any, asked: Asked, here: Process) -> dict[str, t.Any]:
+        run, now = self._new_run(asked, here), self.clock()
         if not asked.check_mode:
             unfinished = self._unfinished(connection, asked, here, now)
             if unfinished:
                 run.update(restore_point=unfinished["restore_point"], resumes=unfinished["id"])
         dead = self._dead(connection, here, now)
-        connection.execute(runs.insert().values(**redacted(run)))
+        connection.execute(schema.RUNS.insert().values(**redacted(run)))
         if not asked.check_mode:
             lock = {"name": f"change:{asked.change}", "run": run["id"], "taken": utc(now)}
             connection.execute(schema.LOCKS.insert().values(**lock))
@@ -270,8 +274,9 @@ class Store:
             run = dict(row)
             if run["outcome"] is None:
                 if alive(run, here, now) and run["id"] != asked.break_lock:
-                    raise HistoryError(
-                        f"{asked.change} is being rolled back by {holder_words(run)} since {_age(run['started'], now)} "
+                    since = age(seconds_between(run["started"], utc(now)) or 0)
+                    raise Refused(
+                        f"{asked.change} is being rolled back by {holder_words(run)} since {since} "
                         f"(run {run['id']}). Wait for it, or if you are sure that it is dead: ansible-playbook "
                         f"rollback.yml -e change={asked.change} -e break_lock={run['id']}"
                     )
@@ -281,7 +286,7 @@ class Store:
             if run["outcome"] not in (FAILED, INTERRUPTED):
                 return None
             if run["plan_digest"] != asked.plan_digest:
-                raise HistoryError(
+                raise Refused(
                     f"The plan of {asked.change} was edited since run {run['id']} began, and that run left hosts "
                     f"half-way. They can only be brought on with the plan that it began with (digest "
                     f"{run['plan_digest'][:12]}, now {asked.plan_digest[:12]}): put it back as it was, for example "
@@ -386,12 +391,6 @@ class Store:
                 )
             for name in ("controller", "machine", "pid", "pid_started", "heartbeat"):
                 del row[name]
-            row["duration"] = _seconds(row["started"], row["finished"])
-            row["phases"] = [dict(p, duration=_seconds(p["started"], p["finished"])) for p in phases[row["id"]]]
+            row["duration"] = seconds_between(row["started"], row["finished"])
+            row["phases"] = [dict(p, duration=seconds_between(p["started"], p["finished"])) for p in phases[row["id"]]]
         return found
-
-
-def _seconds(start: str, end: str | None) -> float | None:
-    if end is None:
-        return None
-    return round((datetime.datetime.fromisoformat(end) - datetime.datetime.fromisoformat(start)).total_seconds(), 3)

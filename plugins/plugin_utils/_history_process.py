@@ -85,3 +85,16 @@ def who(variables: t.Mapping[str, t.Any], environ: t.Mapping[str, str]) -> tuple
     person = awx("user_name") or (f"schedule {awx('schedule_name')}" if awx("schedule_name") else "AWX")
     workflow = awx("workflow_job_id")
     return person, f"AWX job {job}" + (f" of workflow {workflow}" if workflow else "")
+
+
+def holder_words(run: t.Mapping[str, t.Any]) -> str:
+    """Who runs it, as in ``dana@ops1`` or ``dana (AWX job 12)``."""
+    by, place = run["executed_by"], run["executed_from"]
+    return str(place) if place.startswith(f"{by}@") else f"{by} ({place})"
+
+
+def seconds_between(start: str, end: str | None) -> float | None:
+    """Seconds between two times in ISO format; None where the second is not known yet."""
+    if end is None:
+        return None
+    return round((datetime.datetime.fromisoformat(end) - datetime.datetime.fromisoformat(start)).total_seconds(), 3)

@@ -170,7 +170,7 @@ class Kill(t.NamedTuple):
 KILLS = [
     Kill("backup", "update-ref"),
     Kill("service_stop", "stop"),
-    Kill("alembic_downgrade", "alembic_driver"),
+    Kill("alembic_downgrade", "alembic_downgrade/driver"),
     Kill("git_revert", "reset"),
     Kill("config_restore", "ls-tree"),
     Kill("service_start", "start"),

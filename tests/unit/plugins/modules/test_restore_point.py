@@ -17,12 +17,12 @@ from ansible_collections.changeops.rollback.plugins.module_utils._command import
 from ansible_collections.changeops.rollback.plugins.module_utils._restore_point import RestorePoint
 from ansible_collections.changeops.rollback.plugins.module_utils._run_point import (
     RunPoint,
-    age,
     checked,
     closed,
     opened,
     prune,
 )
+from ansible_collections.changeops.rollback.plugins.module_utils._words import age
 
 
 def params(run: str, **changes: object) -> dict:
@@ -135,6 +135,13 @@ def test_close_leaves_the_lock_of_another_run(state: Path) -> None:
     opened(point(state, "R2"), params("R2", break_lock="R1"), check=False)
     closed(point(state, "R1"), params("R1", outcome="refused"), check=False)
     assert json.loads((state / "lock.json").read_text())["run"] == "R2"
+
+
+def test_what_a_run_that_died_in_its_preflights_left_is_removed(state: Path) -> None:
+    opened(point(state, "R1"), params("R1"), check=False)
+    work(state, "R1", progress="found")
+    opened(point(state, "R2"), params("R2", finished_runs=["R1"]), check=False)
+    assert sorted(path.name for path in state.iterdir() if path.is_dir()) == ["R2"]
 
 
 def test_prune_keeps_the_newest_and_everything_unfinished(state: Path) -> None:

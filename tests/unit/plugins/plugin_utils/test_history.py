@@ -172,7 +172,7 @@ def test_a_living_run_refuses_a_second_one(url: str) -> None:
         f"it is dead: ansible-playbook rollback.yml -e change=C001 -e break_lock={first['id']}"
     )
     other = store.open_run(Asked("C002", "d", "dana", "dana@ops1"), this_process(os.getpid()))
-    assert other["dead_runs"] == []
+    assert first["id"] not in other["dead_runs"]
 
 
 @pytest.mark.parametrize(

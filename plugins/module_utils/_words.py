@@ -1,0 +1,19 @@
+# Copyright: changeops.rollback contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Words for people. Private to this collection; shared by hosts and controller."""
+
+from __future__ import annotations
+
+
+def age(seconds: float) -> str:
+    """A duration as people say it: ``40 s``, ``3 min``, ``2 h 5 min``, ``4 d``."""
+    seconds = max(0.0, seconds)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = int(seconds // 60)
+    if minutes < 120:
+        return f"{minutes} min"
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes // 1440} d"
