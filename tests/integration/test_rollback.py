@@ -106,6 +106,7 @@ def test_one_run_at_a_time(ops: Ops, shop: Shop) -> None:
     out = first.communicate(timeout=120)[0]
     assert second.returncode != 0
     assert "-e break_lock=" in second.stdout
+    assert "This host is locked" not in second.stdout, "the history knows it first, before any host is asked"
     assert first.returncode == 0, out
     assert_rolled_back(shop, before)
 

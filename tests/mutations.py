@@ -1,0 +1,127 @@
+#!/usr/bin/env python3
+# Copyright: changeops.rollback contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Take out what protects a rollback, one thing at a time, and see that a named test turns red.
+
+    .venv/bin/python tests/mutations.py [NAME...]
+
+Works on a copy of the checkout. Exit code 0 when every mutation was noticed.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import typing as t
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class Mutation(t.NamedTuple):
+    """``old`` in ``file`` becomes ``new``; then ``test`` must fail."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    test: str
+
+
+FAULTS, ORDER = "tests/integration/test_faults.py", "tests/integration/test_phase_order.py"
+MUTATIONS = [
+    Mutation(
+        "export",
+        "plugins/module_utils/_alembic_driver.py",
+        'left = put_back(con, kept["tables"], tables(con, "copy", database.version_table), untouched)',
+        "left: list[str] = []",
+        f"{FAULTS}::test_a_failed_phase_is_recovered_with_every_value[git_revert]",
+    ),
+    Mutation(
+        "host lock",
+        "plugins/module_utils/_run_point.py",
+        "if lock and not adopt:",
+        "if False:",
+        "tests/integration/test_rollback.py::test_two_histories_cannot_collide_on_one_host",
+    ),
+    Mutation(
+        "history lock",
+        "plugins/plugin_utils/_history.py",
+        'if alive(run, here, now) and run["id"] != asked.break_lock:',
+        "if False:",
+        "tests/integration/test_rollback.py::test_one_run_at_a_time",
+    ),
+    Mutation(
+        "work lock",
+        "plugins/module_utils/_restore_point.py",
+        "while not self._try():",
+        "while False:",
+        f"{FAULTS}::test_killed_in_the_middle_the_next_run_finishes[alembic_downgrade]",
+    ),
+    Mutation(
+        "barrier between phases",
+        "playbooks/rollback.yml",
+        "strategy: ansible.builtin.linear",
+        "strategy: ansible.builtin.free",
+        f"{ORDER}::test_no_host_starts_a_phase_before_every_host_has_finished_the_one_before",
+    ),
+    Mutation(
+        "barrier at a failure",
+        "playbooks/rollback.yml",
+        "any_errors_fatal: true",
+        "any_errors_fatal: false",
+        f"{ORDER}::test_failure",
+    ),
+]
+
+
+def noticed(mutation: Mutation) -> bool:
+    """Apply one mutation to a copy and run its test there; returns whether the test failed."""
+    with tempfile.TemporaryDirectory() as place:
+        copy = Path(place) / "ansible_collections" / "changeops" / "rollback"
+        listed = subprocess.run(
+            ["git", "ls-files", "-co", "--exclude-standard", "-z"],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
+        for name in filter(None, listed.stdout.split("\0")):
+            if (ROOT / name).is_file():
+                (copy / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(ROOT / name, copy / name)
+        path = copy / mutation.file
+        text = path.read_text()
+        if text.count(mutation.old) != 1:
+            sys.exit(
+                f"{mutation.name}: '{mutation.old}' does not stand once in {mutation.file}. Mend tests/mutations.py."
+            )
+        path.write_text(text.replace(mutation.old, mutation.new))
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-x", mutation.test],
+            cwd=copy,
+            env={**os.environ, "PYTHONPATH": place},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+    if done.returncode not in (0, 1):  # a test that could not run has noticed nothing
+        sys.exit(f"{mutation.name}: pytest ended with {done.returncode}.\n{done.stdout}")
+    print(f"{mutation.name:24} {'noticed by' if done.returncode else 'NOT NOTICED by'} {mutation.test}", flush=True)
+    return done.returncode == 1
+
+
+def main() -> None:
+    """Run all mutations, or those named."""
+    chosen = [m for m in MUTATIONS if not sys.argv[1:] or m.name in sys.argv[1:]]
+    results = [noticed(mutation) for mutation in chosen]
+    sys.exit(0 if results and all(results) else 1)
+
+
+if __name__ == "__main__":
+    main()
