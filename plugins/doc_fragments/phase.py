@@ -27,7 +27,9 @@ options:
       - Without it the phase keeps a restore point of its own, for use outside a run.
     type: str
   timeout:
-    description: Seconds after which the step, and everything that it started on the host, is ended.
+    description:
+      - Seconds after which the step, and everything that it started on the host, is ended.
+      - O(step=recover) has ten minutes at least.
     type: float
     default: 600.0
   wait:

@@ -221,18 +221,23 @@ def _with_steps(plan: Plan) -> dict[str, t.Any]:
     """Return the plan as a dictionary, each phase with the entry points that its role has."""
     values = plan.as_dict()
     for phase in values["phases"]:
-        found = _get_collection_role_path(phase["role"])
-        if not found:
-            collection = phase["role"].rpartition(".")[0]
-            raise AnsibleError(
-                f"{_shown(Path(plan.path))}: there is no role {phase['role']} here. Mend its name in the plan, or "
-                f"install it: ansible-galaxy collection install {collection}"
-            )
-        tasks = Path(found[1]) / "tasks"
-        phase["steps"] = [
-            step for step in STEPS if any((tasks / f"{step}{end}").is_file() for end in (".yml", ".yaml"))
-        ]
+        tasks = _role_path(phase["role"], plan) / "tasks"
+        files = {path.stem for path in tasks.glob("*.y*ml")}
+        phase["steps"] = [step for step in STEPS if step in files]
     return values
+
+
+def _role_path(role: str, plan: Plan) -> Path:
+    collection, _dot, name = role.rpartition(".")
+    if collection == "changeops.rollback":
+        return Path(__file__).parents[2] / "roles" / name
+    found = _get_collection_role_path(role)
+    if not found:
+        raise AnsibleError(
+            f"{_shown(Path(plan.path))}: there is no role {role} here. Mend its name in the plan, or install it: "
+            f"ansible-galaxy collection install {collection}"
+        )
+    return Path(found[1])
 
 
 def _match(inventory: InventoryManager, pattern: str) -> list[str]:

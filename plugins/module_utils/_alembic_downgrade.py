@@ -104,10 +104,10 @@ def _drive(ctx: Context, folder: Path, action: str, **request: t.Any) -> dict[st
     package = base / "changeops_alembic"
     for place in (ctx.point.part, base, package, *([_kept(ctx)] if action == "downgrade" else [])):
         make_private(place)
-    for part in DRIVER:
-        (package / (part.__name__.rpartition(".")[2] + ".py")).write_bytes(_source(part))
-    (package / "__init__.py").touch()
-    (base / "__main__.py").write_text(START)
+    files = {package / (part.__name__.rpartition(".")[2] + ".py"): _source(part) for part in DRIVER}
+    for path, content in {**files, package / "__init__.py": b"", base / "__main__.py": START.encode()}.items():
+        path.touch(0o600)
+        path.write_bytes(content)
     reply = base / "reply.json"
     if reply.exists():
         reply.unlink()

@@ -18,7 +18,7 @@ import typing as t
 from pathlib import Path
 
 from ._command import PhaseError
-from ._restore_point import sha256_file, sync_directory
+from ._restore_point import make_private, sha256_file, sync_directory
 
 ABSENT, FILE, FOLDER, LINK, SPECIAL = "absent", "file", "folder", "link", "special"
 _BLOCK = 1 << 20
@@ -107,7 +107,7 @@ def keep(path: str, copy: Path) -> Found:
 
     :raises PhaseError: what was read back is not what was written, or the file changed while it was read.
     """
-    copy.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private(copy.parent)
     found = look(path, digest=False)
     with open(path, "rb") as source:
         digest = _write_beside(str(copy), source, 0o600)

@@ -16,6 +16,7 @@ from ._command import PhaseError
 from ._git import Git
 from ._git_rehearsal import Change
 from ._phase import Context
+from ._restore_point import make_private
 
 # git's name for the state file of each unfinished operation, and what ends it.
 UNFINISHED = {
@@ -223,7 +224,7 @@ class Place:
         aside = [c["path"] for c, blob in zip(present, blobs.split()) if blob not in (c["old"], c["new"])]
         for name in aside:
             copy = self.ctx.point.part / "set-aside" / name
-            copy.parent.mkdir(parents=True, exist_ok=True)
+            make_private(copy.parent)
             shutil.copy2(str(self.repo / name), str(copy))
         return aside
 

@@ -29,6 +29,8 @@ COMMON_ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "wait": {"type": "float", "default": 60.0},
 }
 
+RECOVERY_TIMEOUT = 600.0  # seconds that recover has at least
+
 # How far a phase came, as noted in state.json.
 FOUND, STARTED, DONE, RECOVERED = "found", "started", "done", "recovered"
 
@@ -120,7 +122,9 @@ def run_step(
         if step == "main" and state.get("progress") is None:
             _preflight(params, point, functions, state, subject)
             state = point.read()
-        commands = Commands(params["timeout"], on_start=lock.note_command, inherit=[lock.fd])
+        # What cuts main short must not cut short the way back: a half recovered host is the worst there is.
+        timeout = params["timeout"] if step == "main" else max(params["timeout"], RECOVERY_TIMEOUT)
+        commands = Commands(timeout, on_start=lock.note_command, inherit=[lock.fd])
         context = Context(params, point, commands, False, dict(state))
         if step == "main":
             point.write(progress=STARTED)

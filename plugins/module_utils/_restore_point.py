@@ -91,8 +91,9 @@ def sha256_file(path: Path) -> str:
 
 
 def make_private(path: Path) -> None:
-    """Make ``path`` and its missing parents; ``path`` itself ends with mode 0700."""
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Make ``path`` and its missing parents, each with mode 0700."""
+    for folder in reversed([folder for folder in (path, *path.parents) if not folder.exists()]):
+        folder.mkdir(mode=0o700, exist_ok=True)
     path.chmod(0o700)
 
 

@@ -73,7 +73,7 @@ FAULTS = [
         ],
         lambda ops: None,
         "shop-web",
-        {"service_stop_timeout": 4.5},
+        {"service_stop_timeout": 3},
     ),
     Fault(
         "alembic_downgrade",

@@ -70,12 +70,13 @@ def test_the_modules_and_the_playbook(tmp_path: Path) -> None:
     first, third = results["first"]["run"], results["third"]["run"]
     assert (first["resumed"], first["restore_point"], first["broke_lock"]) == (False, first["id"], "")
     assert f"(run {first['id']})" in results["second"]["msg"]
-    assert (third["broke_lock"], third["dead_runs"]) == (first["id"], [first["id"]])
+    refused, *before = [run["id"] for run in results["info"]["runs"]][1:]
+    assert before == [first["id"]]
+    assert (third["broke_lock"], sorted(third["dead_runs"])) == (first["id"], sorted([first["id"], refused]))
     assert results["dry"]["run"]["check_mode"] is True
     assert "There is no run R0" in results["noted"]["msg"]
     assert "change, plan_digest" in results["bad"]["msg"]
-    assert [run["id"] for run in results["info"]["runs"]] == [third["id"], first["id"]]
-    assert [run["outcome"] for run in results["info"]["runs"]] == [None, "interrupted"]
+    assert [run["outcome"] for run in results["info"]["runs"]] == [None, "refused", "interrupted"]
     assert (results["info"]["runs"][0]["limit"], results["info"]["runs"][0]["notes"][0]["text"]) == (
         "web1",
         "Incident 4711.",

@@ -227,3 +227,15 @@ def test_in_a_play_an_error_is_a_sentence(ops: Path, arguments: list[str], words
 
 def test_a_syntax_check_needs_no_change(ops: Path) -> None:
     assert playbook(ops, "--syntax-check").returncode == 0
+
+
+def test_a_role_that_is_not_here_is_named_before_the_play(ops: Path) -> None:
+    write_plan(ops / "changes")
+    path = ops / "changes" / "C001.yml"
+    path.write_text(path.read_text().replace("role: git_revert", "role: acme.nowhere.flush"))
+    assert "there is no role acme.nowhere.flush here" in failure("C001", want="hosts")
+
+
+def test_each_phase_says_which_steps_its_role_has(ops: Path) -> None:
+    write_plan(ops / "changes")
+    assert plan_lookup("C001")["phases"][0]["steps"] == ["preflight", "main", "recover"]

@@ -155,7 +155,7 @@ def test_systemd_stand_in_names_a_missing_unit(systemctl, tmp_path):
         ("reloading", "reload", "MainPID=7", State("running", "", True, True, (7,))),
         ("activating", "start", "MainPID=7", State("running", "", True, False, (7,))),
         ("activating", "auto-restart", "MainPID=0\nNRestarts=5", State("failed", "", True, False, (), 5)),
-        ("deactivating", "stop-sigterm", "MainPID=7", State("running", "", True, False, (7,))),
+        ("deactivating", "stop-sigterm", "MainPID=7", State("running", "", True, False, (7,), stopping=True)),
         ("inactive", "dead", "MainPID=0", State("stopped", "")),
         ("failed", "failed", "MainPID=0", State("failed", "")),
         ("inactive", "dead", "LoadState=not-found", State("stopped", "", known=False)),
