@@ -26,6 +26,14 @@ options:
         C(~/.local/state/changeops) for everybody else, or as an absolute path.
       - Without it the phase keeps a restore point of its own, for use outside a run.
     type: str
+  environment_files:
+    description:
+      - Files on the host with C(KEY=value) lines, as systemd's C(EnvironmentFile=) has them, for the commands that the
+        phase runs. Of two with the same key the later one wins, and the files win over the environment of the task.
+      - A secret belongs here. One in C(environment) of a task stands in the process list of the host for a moment.
+    type: list
+    elements: path
+    default: []
   timeout:
     description:
       - Seconds after which the step, and everything that it started on the host, is ended.

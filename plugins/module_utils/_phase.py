@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import shutil
 import tempfile
 import typing as t
@@ -20,11 +21,13 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 
 from ._command import Commands, PhaseError
+from ._env_file import read_environment
 from ._restore_point import RestorePoint, WorkLock
 
 COMMON_ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "step": {"type": "str", "choices": ["preflight", "main", "recover"], "default": "main"},
     "restore_point": {"type": "str"},
+    "environment_files": {"type": "list", "elements": "path", "default": []},
     "timeout": {"type": "float", "default": 600.0},
     "wait": {"type": "float", "default": 60.0},
 }
@@ -124,7 +127,7 @@ def run_step(
             state = point.read()
         # What cuts main short must not cut short the way back: a half recovered host is the worst there is.
         timeout = params["timeout"] if step == "main" else max(params["timeout"], RECOVERY_TIMEOUT)
-        commands = Commands(timeout, on_start=lock.note_command, inherit=[lock.fd])
+        commands = _commands(params, timeout, on_start=lock.note_command, inherit=[lock.fd])
         context = Context(params, point, commands, False, dict(state))
         if step == "main":
             point.write(progress=STARTED)
@@ -142,6 +145,12 @@ def run_step(
     if held:
         report.warnings.append(f"Waited {held['waited']} s for {held.get('label', 'other work')} on this host to end.")
     return report
+
+
+def _commands(params: dict[str, t.Any], timeout: float | None = None, **kwargs: t.Any) -> Commands:
+    """What runs the commands of a step, with the variables of the environment files."""
+    environ = {**os.environ, **read_environment(params.get("environment_files") or [])}
+    return Commands(params["timeout"] if timeout is None else timeout, environ, **kwargs)
 
 
 def _state(step: str, point: RestorePoint, subject: str) -> dict[str, t.Any]:
@@ -165,7 +174,7 @@ def _preflight(
     subject: str,
 ) -> Report:
     """Run preflight; the first one's ``before`` stays when a run is resumed, later ``prepared`` values are added."""
-    report = functions["preflight"](Context(params, point, Commands(params["timeout"]), False, dict(state)))
+    report = functions["preflight"](Context(params, point, _commands(params), False, dict(state)))
     known = state.get("progress") is not None
     point.write(
         progress=state["progress"] if known else FOUND,
@@ -192,7 +201,7 @@ def _check_step(
             shutil.copytree(str(point.part), str(part), symlinks=True)
         throw_away = RestorePoint(str(part))
         throw_away.make()
-        commands = Commands(params["timeout"])
+        commands = _commands(params)
         if step == "recover":
             return Report("Recovery is not shown in check mode.")
         report = functions["preflight"](Context(params, throw_away, commands, True, dict(state)))

@@ -147,3 +147,18 @@ def test_state_is_json_that_people_can_read(tmp_path: Path, number: Number) -> N
     point = at(tmp_path)
     run_step("preflight", PARAMS, point, number.functions)
     assert json.loads((point.part / "state.json").read_text())["progress"] == "found"
+
+
+@pytest.mark.parametrize("check", [False, True])
+@pytest.mark.parametrize("step", ["preflight", "main"])
+def test_commands_have_the_variables_of_the_environment_files(tmp_path: Path, step: str, check: bool) -> None:
+    (tmp_path / "app.env").write_text("SHOP_DATABASE='one two'\n")
+    seen = []
+
+    def look(ctx: Context) -> Report:
+        seen.append(ctx.commands.run(["sh", "-c", 'printf "%s" "$SHOP_DATABASE"']).out)
+        return Report("seen")
+
+    params = {**PARAMS, "environment_files": [str(tmp_path / "app.env")]}
+    run_step(step, params, at(tmp_path), {"preflight": look, "main": look, "recover": look}, check)
+    assert set(seen) == {"one two"}
