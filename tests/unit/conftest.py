@@ -1,0 +1,44 @@
+# Copyright: changeops.rollback contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A PostgreSQL server for the tests that need one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+import typing as t
+from pathlib import Path
+
+import pytest
+
+
+def _as_postgres(args: list[str]) -> None:
+    command = args if os.geteuid() else ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", *args]
+    done = subprocess.run(command, capture_output=True, text=True, cwd="/", check=False)
+    assert done.returncode == 0, f"{command}: {done.stdout} {done.stderr}"
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> t.Iterator[str]:
+    """The folder of a PostgreSQL server's socket."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True) + [
+        Path(name).parent for name in [shutil.which("initdb")] if name
+    ]
+    if not found:
+        pytest.skip("PostgreSQL is not installed here (apt-get install postgresql), so only SQLite is tried.")
+    pytest.importorskip("psycopg", reason="psycopg is not installed (pip install 'psycopg[binary]')")
+    place = Path(tempfile.mkdtemp(prefix="changeops-pg-"))
+    if not os.geteuid():
+        shutil.chown(place, "postgres", "postgres")
+    server = f"-c listen_addresses='' -c unix_socket_directories={place} -c fsync=off"
+    try:
+        _as_postgres([str(found[0] / "initdb"), "-D", str(place / "data"), "-A", "trust", "-U", "postgres", "-N"])
+        control = [str(found[0] / "pg_ctl"), "-D", str(place / "data"), "-w"]
+        _as_postgres([*control, "-o", server, "-l", str(place / "log"), "start"])
+        yield str(place)
+        _as_postgres([*control, "-m", "immediate", "stop"])
+    finally:
+        shutil.rmtree(place)
