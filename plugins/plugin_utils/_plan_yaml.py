@@ -19,6 +19,7 @@ MAX_BYTES = 1_000_000
 MAX_DEPTH = 20
 MAX_SHOWN = 30
 
+_TOO_DEEP = f"Values are nested more than {MAX_DEPTH} deep. No plan needs that."
 _Loader: t.Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TAG = "tag:yaml.org,2002:"
 _JINJA = re.compile(r"\{\{|\{%|\{#")
@@ -155,7 +156,7 @@ class _Reader:
     def _node(self, event: t.Any, depth: int) -> Node:
         line = self._line(event)
         if depth > MAX_DEPTH:
-            self._stop(line, f"Values are nested more than {MAX_DEPTH} deep. No plan needs that.")
+            self._stop(line, _TOO_DEEP)
         if isinstance(event, yaml.AliasEvent):
             self._stop(line, f"'*{event.anchor}' is an alias. Write the value out: a plan is read from top to bottom.")
         if event.tag not in (None, "!"):
@@ -235,6 +236,8 @@ def _syntax_fault(error: yaml.MarkedYAMLError, text: str) -> tuple[int, str]:
     problem = error.problem or "it cannot be read"
     if _JINJA.search(source):
         return line, _jinja_fault(source.strip())
+    if "nesting depth" in problem:  # the parser in C has a limit of its own, and looks ahead
+        return line, _TOO_DEEP
     if "\t" in source[: len(source) - len(source.lstrip())]:
         return line, "The line begins with a tab. Indent with spaces."
     if "mapping values are not allowed" in problem:

@@ -14,10 +14,10 @@ import pytest
 
 pytest.importorskip("alembic")
 
-from alembic_shop import ADD, DROP, VALUES, Shop
 from ansible_collections.changeops.rollback.plugins.module_utils import _alembic_downgrade as phase
 from ansible_collections.changeops.rollback.plugins.module_utils._command import PhaseError
 from ansible_collections.changeops.rollback.plugins.module_utils._restore_point import RestorePoint
+from ansible_collections.changeops.rollback.tests.unit.plugins.modules.alembic_shop import ADD, DROP, VALUES, Shop
 
 pytestmark = pytest.mark.usefixtures("bytecode")
 

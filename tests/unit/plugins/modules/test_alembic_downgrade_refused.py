@@ -18,9 +18,9 @@ import pytest
 
 pytest.importorskip("alembic")
 
-from alembic_shop import DROP, Shop
 from ansible_collections.changeops.rollback.plugins.module_utils import _alembic_downgrade as phase
 from ansible_collections.changeops.rollback.plugins.module_utils._command import PhaseError
+from ansible_collections.changeops.rollback.tests.unit.plugins.modules.alembic_shop import DROP, Shop
 
 pytestmark = pytest.mark.usefixtures("bytecode")
 
