@@ -135,8 +135,8 @@ def test_a_query_never_meets_a_shell(server, tmp_path, sql):
 REFUSALS = [
     Refusal(
         "an address that is none",
-        "'shop;ls' is no PostgreSQL database. Write a URL (postgresql://user@host/database) or the name of a service in "
-        "pg_service.conf.",
+        "'shop;ls' is no PostgreSQL database. Write a URL (postgresql://user@host/database) or the name of a service "
+        "in pg_service.conf.",
         {"address": "shop;ls"},
     ),
     Refusal(
@@ -188,7 +188,7 @@ REFUSALS = [
     Refusal(
         "a query that the database refuses",
         'psql failed on PostgreSQL database shop on <socket> (exit code 1): ERROR: syntax error at or near "SELEC" / '
-        "/ LINE 1: SELEC 1 / ^.",
+        "LINE 1: SELEC 1 / ^.",
         {"sql": "SELEC 1"},
     ),
 ]
