@@ -19,8 +19,9 @@ import urllib.request
 
 from ._command import Commands
 from ._redact import redact
-from ._service_phases import flapping, listed
+from ._service_act import flapping
 from ._services import Service, read_states
+from ._words import listed
 
 CHECKS_ARGUMENT: dict[str, t.Any] = {
     "type": "list",

@@ -16,8 +16,9 @@ import urllib.parse
 from ._checks import KINDS, Scene, Verdict, count_rows, short
 from ._command import PhaseError
 from ._phase import Context, Report
-from ._service_phases import check_services, listed
+from ._service_steps import check_services
 from ._services import services_from
+from ._words import listed
 
 EVIDENCE_LIMIT = 300  # characters
 

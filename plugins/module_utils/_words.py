@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import typing as t
+
 
 def age(seconds: float) -> str:
     """A duration as people say it: ``40 s``, ``3 min``, ``2 h 5 min``, ``4 d``."""
@@ -17,3 +19,8 @@ def age(seconds: float) -> str:
     if minutes < 48 * 60:
         return f"{minutes // 60} h {minutes % 60} min"
     return f"{minutes // 1440} d"
+
+
+def listed(names: t.Sequence[str], last: str = "and") -> str:
+    """``a, b and c``."""
+    return f" {last} ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

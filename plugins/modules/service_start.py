@@ -103,7 +103,7 @@ left:
 """
 
 from ansible_collections.changeops.rollback.plugins.module_utils._phase import run_module
-from ansible_collections.changeops.rollback.plugins.module_utils._service_phases import (
+from ansible_collections.changeops.rollback.plugins.module_utils._service_start import (
     start_main,
     start_preflight,
     start_recover,

@@ -101,7 +101,7 @@ log:
 """
 
 from ansible_collections.changeops.rollback.plugins.module_utils._phase import run_module
-from ansible_collections.changeops.rollback.plugins.module_utils._service_phases import (
+from ansible_collections.changeops.rollback.plugins.module_utils._service_stop import (
     stop_main,
     stop_preflight,
     stop_recover,

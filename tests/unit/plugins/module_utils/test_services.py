@@ -16,21 +16,18 @@ import subprocess
 import sys
 
 import pytest
-from ansible_collections.changeops.rollback.plugins.module_utils import _processes, _service_phases
+from ansible_collections.changeops.rollback.plugins.module_utils import _processes, _service_start, _service_stop
 from ansible_collections.changeops.rollback.plugins.module_utils._command import Commands, PhaseError
 from ansible_collections.changeops.rollback.plugins.module_utils._phase import run_step
 from ansible_collections.changeops.rollback.plugins.module_utils._restore_point import RestorePoint
-from ansible_collections.changeops.rollback.plugins.module_utils._services import (
-    Given,
-    Service,
-    State,
+from ansible_collections.changeops.rollback.plugins.module_utils._service_command import Given
+from ansible_collections.changeops.rollback.plugins.module_utils._service_manager import State
+from ansible_collections.changeops.rollback.plugins.module_utils._service_supervisord import (
     Supervisord,
-    Systemd,
     parse_supervisord,
-    parse_unit,
-    read_states,
-    services_from,
 )
+from ansible_collections.changeops.rollback.plugins.module_utils._service_systemd import Systemd, parse_unit
+from ansible_collections.changeops.rollback.plugins.module_utils._services import Service, read_states, services_from
 
 # Each unit is a directory: `load`, `active`, `sub`, `pid`, `restarts` and `command` (what starting it runs) are files.
 SYSTEMCTL = r"""#!/bin/sh
@@ -94,14 +91,14 @@ def _run(functions, step, tmp_path, items):
 
 
 STOP = {
-    "preflight": _service_phases.stop_preflight,
-    "main": _service_phases.stop_main,
-    "recover": _service_phases.stop_recover,
+    "preflight": _service_stop.stop_preflight,
+    "main": _service_stop.stop_main,
+    "recover": _service_stop.stop_recover,
 }
 START = {
-    "preflight": _service_phases.start_preflight,
-    "main": _service_phases.start_main,
-    "recover": _service_phases.start_recover,
+    "preflight": _service_start.start_preflight,
+    "main": _service_start.start_main,
+    "recover": _service_start.start_recover,
 }
 
 

@@ -10,7 +10,7 @@ import os
 import time
 
 import pytest
-from ansible_collections.changeops.rollback.plugins.module_utils import _service_phases as phases
+from ansible_collections.changeops.rollback.plugins.module_utils import _service_start as phases
 from ansible_collections.changeops.rollback.plugins.module_utils._command import PhaseError
 from ansible_collections.changeops.rollback.plugins.module_utils._processes import probe
 

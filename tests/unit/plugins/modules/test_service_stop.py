@@ -11,7 +11,7 @@ import socket
 import time
 
 import pytest
-from ansible_collections.changeops.rollback.plugins.module_utils import _service_phases as phases
+from ansible_collections.changeops.rollback.plugins.module_utils import _service_stop as phases
 from ansible_collections.changeops.rollback.plugins.module_utils._command import PhaseError
 from ansible_collections.changeops.rollback.plugins.module_utils._processes import probe
 
