@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from harness import ROWS, Ops, Shop, deploy
+from hosts import Host, NoHosts, host
 
 
 @pytest.fixture(scope="session")
@@ -38,3 +39,19 @@ def ops(shop: Shop, tmp_path: Path) -> Ops:
     ops = Ops(root, shop)
     ops.write()
     return ops
+
+
+@pytest.fixture(scope="session")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the session's ssh key is, and ssh's sockets."""
+    return tmp_path_factory.mktemp("keys")
+
+
+@pytest.fixture(scope="session")
+def systemd_host(keys: Path) -> t.Iterator[Host]:
+    """A test host with systemd, shared by the session: leave it as it was found."""
+    try:
+        with host("web1", keys) as one:
+            yield one
+    except NoHosts as exc:
+        pytest.skip(str(exc))
