@@ -15,14 +15,15 @@ import types
 import typing as t
 from pathlib import Path
 
-from . import _alembic_driver, _alembic_export, _alembic_run, _alembic_sqlite
+from . import _alembic_driver, _alembic_export, _alembic_graph, _alembic_run, _alembic_sqlite
 from ._alembic_driver import EXPORT, MANIFEST
 from ._alembic_export import Loss
+from ._alembic_sqlite import spoken
 from ._command import Commands, PhaseError
 from ._phase import FOUND, Context, Report
 from ._restore_point import make_private, read_json, write_json
 
-DRIVER = (_alembic_driver, _alembic_export, _alembic_run, _alembic_sqlite)
+DRIVER = (_alembic_driver, _alembic_export, _alembic_graph, _alembic_run, _alembic_sqlite)
 START = "from changeops_alembic._alembic_driver import main\n\nmain()\n"
 Sizes = t.Dict[str, int]
 
@@ -83,7 +84,7 @@ def destroyed(losses: dict[str, Loss]) -> list[str]:
 
 def sql_diff(found: dict[str, t.Any]) -> list[dict[str, str]]:
     """The SQL of the downgrade and what it destroys, as Ansible shows it with ``--diff``."""
-    lines = [f"Downgrade of {found['database']} from {found['from']} to {found['to']}:", *found["sql"]]
+    lines = [f"Downgrade of {_way(found)}:", *found["sql"]]
     lines += [f"destroys: {words}" for words in destroyed(found["losses"])]
     return [{"prepared": "\n".join(lines) + "\n"}]
 
@@ -144,7 +145,7 @@ def _kept(ctx: Context) -> Path:
     """Where the export lies. In stand-alone use a later run starts afresh, and must not take the export with it."""
     if not ctx.point.standalone:
         return ctx.point.part
-    subject = " ".join([str(_project(ctx)), ctx.params["from"], ctx.params["to"]])
+    subject = " ".join([str(_project(ctx)), *ctx.params["from"], *ctx.params["to"]])
     return ctx.point.root / "alembic_downgrade.kept" / hashlib.sha256(subject.encode()).hexdigest()[:12]
 
 
@@ -161,7 +162,7 @@ def _check_options(ctx: Context) -> Path:
             "holds it, and alembic_downgrade_config to its name."
         )
     for name in ("from", "to"):
-        if not ctx.params[name].strip():
+        if not all(word.strip() for word in ctx.params[name] or [""]):
             raise PhaseError(
                 f"alembic_downgrade_{name} is empty. Write a revision there; 'alembic history' lists them."
             )
@@ -219,12 +220,12 @@ def preflight(ctx: Context) -> Report:
                 "there. Give it in the environment of this phase."
             )
     report = Report("", pending=found["pending"])
-    report.before = {"revision": found["current"], "database": found["database"]}
+    report.before = {"revision": spoken(found["current"]), "database": found["database"]}
     report.prepared = {key: found[key] for key in ("from", "to", "database", "version_table")}
     report.prepared.update(asked=asked, folder=str(folder), journal=noted.get("journal", found["journal"]))
     report.prepared.update(losses=found.get("losses"), sql=found.get("sql"))
     if not found["pending"]:
-        report.msg = f"The database {found['database']} stands at {found['to']} already."
+        report.msg = _standing(found)
         return report
     needs = {os.path.dirname(os.path.realpath(found["database"])): 2 * found["size"]}
     part = str(ctx.point.state_dir)
@@ -233,9 +234,16 @@ def preflight(ctx: Context) -> Report:
     if short:
         raise PhaseError(short)
     lost = destroyed(found["losses"])
-    report.msg = "The downgrade of {} from {} to {} works on a copy of its schema. It destroys {}.".format(
-        found["database"], found["from"], found["to"], f"{', '.join(lost)}: exported first" if lost else "nothing"
+    report.msg = (
+        f"The downgrade of {_way(found)} works on a copy of its schema, and so does the upgrade after it. "
+        f"It undoes {spoken(found['undone'])}, and destroys "
+        f"{', '.join(lost) + ': exported first' if lost else 'nothing'}."
     )
+    if found["beside"] and not noted:
+        report.warnings.append(
+            f"To go back to {spoken(found['to'])}, {spoken(found['beside'])} is undone too, which does not build on "
+            f"it. To keep it, write alembic_downgrade_to: [{', '.join(sorted([*found['to'], *found['beside']]))}]"
+        )
     report.diff = sql_diff(found)
     report.facts = {"destroys": lost}
     return report
@@ -244,12 +252,12 @@ def preflight(ctx: Context) -> Report:
 def main(ctx: Context) -> Report:
     """Export what the downgrade destroys, and downgrade, while the apps are stopped."""
     noted = ctx.prepared
-    after = {"revision": noted["to"], "database": noted["database"]}
+    after = {"revision": spoken(noted["to"]), "database": noted["database"]}
     if ctx.check:
         if noted.get("sql") is None:
             return Report(_standing(noted), after=after)
         return Report(
-            f"Would downgrade {noted['database']} from {noted['from']} to {noted['to']}.",
+            f"Would downgrade {_way(noted)}.",
             changed=True,
             after=after,
             diff=sql_diff(noted),
@@ -262,10 +270,8 @@ def main(ctx: Context) -> Report:
     ctx.note(exported=exported)
     words = ", ".join(f"{name} ({rows} rows)" for name, rows in sorted(exported.items()))
     return Report(
-        "Downgraded {} from {} to {}; {}.".format(
-            noted["database"],
-            noted["from"],
-            noted["to"],
+        "Downgraded {}; {}.".format(
+            _way(noted),
             f"exported {words} to {_kept(ctx) / EXPORT}" if words else "nothing had to be exported",
         ),
         changed=True,
@@ -280,19 +286,19 @@ def recover(ctx: Context) -> Report:
     noted = ctx.prepared
     started = ctx.state.get("progress") != FOUND and "database" in noted
     kept = (_kept(ctx) / MANIFEST).exists()
-    if not started or (ctx.before.get("revision") == noted["to"] and not kept):
+    if not started or (ctx.before.get("revision") == spoken(noted["to"]) and not kept):
         return Report("The database had not been downgraded here, so there is nothing to put back.")
     reply = _drive(ctx, Path(noted["folder"]), "recover", **_task(noted))
     if ctx.point.standalone:
         shutil.rmtree(str(ctx.point.scratch_path), ignore_errors=True)
-    after = {"revision": noted["from"], "database": noted["database"]}
+    after = {"revision": spoken(noted["from"]), "database": noted["database"]}
     if not reply["changed"]:
-        return Report(f"The database {noted['database']} stands at {noted['from']}, as before.", after=after)
+        return Report(f"The database {noted['database']} stands at {spoken(noted['from'])}, as before.", after=after)
     exported = reply["exported"]
     words = ", ".join(f"{name} ({rows} rows)" for name, rows in sorted(exported.items()))
     return Report(
         "Upgraded {} from {} to {} again{}.".format(
-            noted["database"], noted["to"], noted["from"], f" and put back {words}" if words else ""
+            noted["database"], spoken(noted["to"]), spoken(noted["from"]), f" and put back {words}" if words else ""
         ),
         changed=True,
         after=after,
@@ -306,4 +312,8 @@ def _task(noted: dict[str, t.Any]) -> dict[str, t.Any]:
 
 
 def _standing(noted: dict[str, t.Any]) -> str:
-    return f"The database {noted['database']} stands at {noted['to']} already."
+    return f"The database {noted['database']} stands at {spoken(noted['to'])} already."
+
+
+def _way(noted: dict[str, t.Any]) -> str:
+    return f"{noted['database']} from {spoken(noted['from'])} to {spoken(noted['to'])}"

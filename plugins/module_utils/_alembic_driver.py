@@ -18,8 +18,9 @@ import sys
 import typing as t
 
 from ._alembic_export import losses, measure, put_back, write_export
+from ._alembic_graph import Place, relative
 from ._alembic_run import Migrations, Request
-from ._alembic_sqlite import DriverError, SqliteDatabase, revisions, tables, the_revision
+from ._alembic_sqlite import DriverError, SqliteDatabase, Table, revisions, spoken, tables
 
 MANIFEST = "export.json"
 EXPORT = "export.sqlite"
@@ -28,76 +29,133 @@ EXPORT = "export.sqlite"
 def act_inspect(request: Request) -> dict[str, t.Any]:
     """Say where the database stands, and try the downgrade on a copy of its schema. The live database is only read.
 
-    Returns ``database``, ``version_table``, ``current``, ``journal``, ``from`` and ``to`` (full revisions), ``pending``
-    and, where it is pending, ``losses``, ``sql``, ``size`` and ``export_size`` (bytes). With ``elsewhere`` in the
-    request the downgrade is not tried here, but from a preserved checkout afterwards.
+    Returns ``database``, ``version_table``, ``current``, ``journal``, ``from`` and ``to`` (the rows of the version
+    table), ``pending`` and, where it is pending, ``undone``, ``beside``, ``losses``, ``sql``, ``size`` and
+    ``export_size`` (bytes). With ``elsewhere`` in the request the downgrade is not tried here, but from a preserved
+    checkout afterwards.
     """
     migrations = Migrations(request)
     database = SqliteDatabase(
         migrations.ask(os.path.join(request["scratch"], "empty.sqlite")), migrations.version_table
     )
     current, journal = database.state()
-    newer = migrations.absolute(request["from"]) or request["from"]
-    older = migrations.absolute(request["to"], newer) or request["to"]
+    graph = migrations.graph
+    named = graph.resolve(request["from"])
+    newer = request["from"] if named is None else named
+    older = graph.resolve(request["to"], newer)
     reply = {
         "database": database.path,
         "version_table": database.version_table,
         "current": current,
         "journal": journal,
         "from": newer,
-        "to": older,
-        "pending": current != older,
-        "known": migrations.known(newer),
+        "to": current,
+        "pending": not graph.same(current, request["to"] if older is None else older),
     }
-    if current == older:
+    if not reply["pending"] or (request["elsewhere"] and older is None):
         return reply
-    if older.startswith("-"):
-        if request["elsewhere"]:
-            return reply
-        raise DriverError(
-            f"'{older}' cannot be counted from {newer}, because its migration file is not in {os.getcwd()}. "
-            "Write the whole revision into alembic_downgrade_to, or set alembic_downgrade_release to the commit that "
-            "was running."
-        )
-    if current != newer:
-        raise DriverError(_elsewhere(migrations, database.path, current, newer, older))
+    if older is None and any(relative(word) for word in request["to"]):
+        raise DriverError(_uncounted(migrations, newer, request["to"]))
+    if not graph.same(current, newer):
+        raise DriverError(_elsewhere(migrations, database.path, current, newer, older or request["to"]))
     if request["elsewhere"]:
         return reply
-    if not reply["known"]:
+    if not graph.known(newer):
         raise DriverError(
-            f"The database {database.path} stands at {newer}, but its migration file is not in {os.getcwd()}: the "
-            "code was reverted before the database. Set alembic_downgrade_release to the commit that was running."
+            f"The database {database.path} stands at {spoken(newer)}, but its migration file is not in {os.getcwd()}: "
+            "the code was reverted before the database. Set alembic_downgrade_release to the commit that was running."
         )
-    if not migrations.known(older) or migrations.between(newer, older) is None:
+    undone = None if older is None else graph.between(newer, older)
+    if older is None or undone is None:
         raise DriverError(
-            f"'{request['to']}' is no revision before {newer} in {os.getcwd()}. "
+            f"'{', '.join(request['to'])}' is no revision before {spoken(newer)} in {os.getcwd()}. "
             "Look with 'alembic history' and correct alembic_downgrade_to in the plan."
         )
+    graph.refuse_irreversible(undone)
     if not os.access(database.folder, os.W_OK):
         raise DriverError(f"{database.folder} cannot be written to by this user. Run this phase as the app's user.")
-    rehearsed = os.path.join(request["scratch"], "schema.sqlite")
-    with contextlib.closing(database.read()) as live:
-        database.copy_schema(live, rehearsed)
-        before = tables(live, "main", database.version_table)
-        migrations.redirect.sql = []
-        migrations.downgrade(rehearsed, older)
-        with contextlib.closing(sqlite3.connect(rehearsed)) as con:
-            after = tables(con, "main", database.version_table)
-            stands = the_revision(revisions(con, "main", database.version_table), rehearsed)
-        if stands != older:
-            raise DriverError(f"The downgrade to {older} ends at {stands}. Correct alembic_downgrade_to in the plan.")
-        lost = losses(before, after)
-        reply.update(losses=lost, export_size=measure(live, lost), size=database.size(), sql=migrations.redirect.sql)
+    reply.update(_rehearse(request, migrations, database, current, older))
+    beside = [] if any(relative(word) for word in request["to"]) else graph.beside(newer, older)
+    reply.update({"from": current, "undone": undone, "beside": beside})
     return reply
 
 
-def _elsewhere(migrations: Migrations, path: str, current: str, newer: str, older: str) -> str:
+def _rehearse(
+    request: Request, migrations: Migrations, database: SqliteDatabase, newer: Place, older: Place
+) -> dict[str, t.Any]:
+    """Downgrade a copy of the schema, and upgrade it again, as recovery would.
+
+    :raises DriverError: one of them fails, or ends elsewhere.
+    """
+    rehearsed = os.path.join(request["scratch"], "schema.sqlite")
+
+    def look() -> tuple[dict[str, Table], Place]:
+        with contextlib.closing(sqlite3.connect(rehearsed)) as con:
+            return tables(con, "main", database.version_table), revisions(con, "main", database.version_table)
+
+    with contextlib.closing(database.read()) as live:
+        database.copy_schema(live, rehearsed)
+        before = tables(live, "main", database.version_table)
+        sql = migrations.redirect.sql = []
+        migrations.downgrade(rehearsed, newer, older)
+        migrations.redirect.sql = None
+        after, stands = look()
+        if not migrations.graph.same(stands, older):
+            raise DriverError(
+                f"The downgrade to {spoken(older)} ends at {spoken(stands)}. Correct alembic_downgrade_to in the plan."
+            )
+        try:
+            migrations.upgrade(rehearsed, stands, newer)
+        except DriverError as exc:
+            raise DriverError(
+                f"After the downgrade the upgrade does not work, so that a failed rollback could not be undone. {exc}"
+            ) from exc
+        again = look()[1]
+        if again != newer:
+            raise DriverError(
+                f"After the downgrade an upgrade ends at {spoken(again)}, not at {spoken(newer)}, where the database "
+                f"{database.path} stands: its version table was edited by hand. Mend it with: "
+                f"alembic stamp --purge {' '.join(again)}"
+            )
+        lost = losses(before, after)
+        return {
+            "to": stands,
+            "losses": lost,
+            "export_size": measure(live, lost),
+            "size": database.size(),
+            "sql": sql,
+        }
+
+
+def _uncounted(migrations: Migrations, newer: Place, words: list[str]) -> str:
+    """Say why a way like ``-2`` or ``shop@-1`` leads nowhere."""
+    text = f"'{', '.join(words)}' cannot be counted from {spoken(newer)}"
+    if not migrations.graph.known(newer):
+        return text + (
+            f", because its migration file is not in {os.getcwd()}. Write the whole revision into "
+            "alembic_downgrade_to, or set alembic_downgrade_release to the commit that was running."
+        )
+    return text + (
+        f" in {os.getcwd()}: it leads past the first revision, past a merge, or down several branches. "
+        "Look with 'alembic history' and write whole revisions into alembic_downgrade_to."
+    )
+
+
+def _elsewhere(migrations: Migrations, path: str, current: Place, newer: Place, older: Place) -> str:
     """Say that the database stands neither at ``newer`` nor at ``older``, and what that means."""
-    text = f"The database {path} stands at {current}; the plan expects {newer} (or {older}, if it is done already). "
-    later = migrations.between(current, newer) if migrations.known(current) and migrations.known(newer) else None
+    text = (
+        f"The database {path} stands at {spoken(current)}; the plan expects {spoken(newer)} "
+        f"(or {spoken(older)}, if it is done already). "
+    )
+    later = migrations.graph.between(current, newer)
+    if later and set(newer) <= set(current):
+        return text + (
+            "A database with branches is named by all revisions that it stands at: write them all into "
+            "alembic_downgrade_from, and those that are to be left into alembic_downgrade_to."
+        )
     if later:
         return text + f"Later changes came on top of this one ({', '.join(later)}): roll those back first."
-    if not migrations.known(current):
+    if not migrations.graph.known(current):
         text += f"Its migration file is not in {os.getcwd()}. "
     return text + "Look with 'alembic history' and correct alembic_downgrade_from and alembic_downgrade_to in the plan."
 
@@ -112,9 +170,10 @@ def act_downgrade(request: Request) -> dict[str, t.Any]:
     _expect(request, database, current, "from")
     database.refuse_sessions()
     migrations = Migrations(request)
+    _expect_files(migrations, request)
     export = os.path.join(request["kept"], EXPORT)
     with _exchange(request, database, "from") as con:
-        migrations.downgrade(database.copy, request["to"])
+        migrations.downgrade(database.copy, request["from"], request["to"])
         _same_database(migrations, database)
         _remove(export)
         os.close(os.open(export, os.O_CREAT | os.O_EXCL, 0o600))
@@ -153,13 +212,9 @@ def act_recover(request: Request) -> dict[str, t.Any]:
     database.refuse_sessions()
     untouched = database.untouched(kept["print"])
     migrations = Migrations(request)
-    if not migrations.known(request["from"]):
-        raise DriverError(
-            f"The migration file of {request['from']} is not in {os.getcwd()}, so the database {database.path} cannot "
-            "be upgraded again. Bring the code back first, and run the same command again."
-        )
+    _expect_files(migrations, request)
     with _exchange(dict(request, journal=journal), database, "to") as con:
-        migrations.upgrade(database.copy, request["from"])
+        migrations.upgrade(database.copy, request["to"], request["from"])
         _same_database(migrations, database)
         con.execute("ATTACH ? AS copy", (database.copy,))
         con.execute("ATTACH ? AS export", (export,))
@@ -176,8 +231,7 @@ def _exchange(request: Request, database: SqliteDatabase, stands: str) -> t.Iter
     """Lock the live database and make the copy; when all went well, put the copy in its place."""
     with database.locked(request["journal"]) as con:
         try:
-            current = the_revision(revisions(con, "main", database.version_table), database.path)
-            _expect(request, database, current, stands)
+            _expect(request, database, revisions(con, "main", database.version_table), stands)
             database.make_copy(con)
             yield con
             database.swap()
@@ -185,11 +239,19 @@ def _exchange(request: Request, database: SqliteDatabase, stands: str) -> t.Iter
             database.clear()
 
 
-def _expect(request: Request, database: SqliteDatabase, current: str, stands: str) -> None:
+def _expect(request: Request, database: SqliteDatabase, current: Place, stands: str) -> None:
     if current != request[stands]:
         raise DriverError(
-            f"The database {database.path} stands at {current}, neither at {request['from']} nor at {request['to']}: "
-            "somebody migrated it since preflight. Nothing was changed in it."
+            f"The database {database.path} stands at {spoken(current)}, neither at {spoken(request['from'])} nor at "
+            f"{spoken(request['to'])}: somebody migrated it since preflight. Nothing was changed in it."
+        )
+
+
+def _expect_files(migrations: Migrations, request: Request) -> None:
+    if not migrations.graph.known(request["from"]):
+        raise DriverError(
+            f"The migration file of {spoken(request['from'])} is not in {os.getcwd()} any more, so the database "
+            f"{request['database']} cannot be migrated. Bring the code back first, and run the same command again."
         )
 
 
@@ -208,9 +270,10 @@ def _manifest(request: Request, database: SqliteDatabase, manifest: str, export:
     :raises DriverError: there is none, so the downgrade was not ours; or the export was changed.
     """
     if not os.path.exists(manifest):
+        upgrade = " && ".join(f"alembic upgrade {revision}" for revision in request["from"])
         raise DriverError(
-            f"The database {database.path} stands at {request['to']}, but this phase did not bring it there and kept "
-            f"nothing to put back. Upgrade it by hand: alembic upgrade {request['from']}"
+            f"The database {database.path} stands at {spoken(request['to'])}, but this phase did not bring it there "
+            f"and kept nothing to put back. Upgrade it by hand: {upgrade}"
         )
     with open(manifest, encoding="utf-8") as stream:
         kept = t.cast("t.Dict[str, t.Any]", json.load(stream))

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import inspect
 import os
-import re
 import sys
 import typing as t
 
+from ._alembic_graph import Graph, Place
 from ._alembic_sqlite import DriverError, located
 
 Request = t.Dict[str, t.Any]
@@ -96,68 +96,43 @@ class Migrations:
         self.config = Config(path, **more)
         try:
             self.scripts = ScriptDirectory.from_config(self.config)
+            self.scripts.get_heads()  # reads the migration files
         except Exception as exc:  # CommandError and what the app's configuration brings
             raise DriverError(f"Alembic cannot use {path}: {exc}") from exc
+        self.graph = Graph(self.scripts)
         self.redirect = Redirect(os.getcwd(), request["project"])
         self.version_table = ""
 
-    def known(self, revision: str) -> bool:
-        """Whether the migration file of ``revision`` is here (``base`` always is)."""
-        try:
-            return revision == "base" or self.scripts.get_revision(revision) is not None
-        except Exception:  # every version of Alembic has its own
-            return False
-
-    def absolute(self, text: str, start: str = "") -> str | None:
-        """The full revision that ``text`` names (``-2`` counts from ``start``); None where it cannot be told."""
-        if re.fullmatch(r"-\d+", text):
-            for _step in range(int(text[1:])):
-                if start == "base" or not self.known(start):
-                    return None
-                down = self.scripts.get_revision(start).down_revision
-                if isinstance(down, (tuple, list)):
-                    return None
-                start = down or "base"
-            return start
-        if not self.known(text):
-            return None
-        return "base" if text == "base" else str(self.scripts.get_revision(text).revision)
-
-    def between(self, newer: str, older: str) -> list[str] | None:
-        """The revisions after ``older`` up to ``newer``, newest first; None where ``older`` is no ancestor of it."""
-        try:
-            return [s.revision for s in self.scripts.iterate_revisions(newer, older)]
-        except Exception:  # RangeNotAncestorError, ResolutionError: named differently over the versions
-            return None
-
     def ask(self, empty: str) -> str:
         """Let ``env.py`` connect to an empty file, and return the live file that it meant."""
-        self.run(empty, lambda revision, context: [], "base")
+        self.run(empty, [], [])
         if len(self.redirect.asked) != 1:
             named = ", ".join(sorted(self.redirect.asked)) or "none"
             raise DriverError(f"The app's env.py has to connect to one database to be downgraded; it does to: {named}.")
         return next(iter(self.redirect.asked))
 
-    def run(self, target: str, steps: t.Callable[[t.Any, t.Any], t.Iterable[t.Any]], wanted: str) -> None:
+    def run(self, target: str, steps: t.Sequence[t.Any], wanted: Place) -> None:
         """Run migrations on the database file ``target``.
 
-        :arg steps: Alembic's ``fn``.
+        :arg steps: Alembic's ``RevisionStep`` of each.
         :raises DriverError: one of them failed; it is named.
         """
         from alembic.runtime.environment import EnvironmentContext
 
         at: list[t.Any] = []
+        # As the command line has it, for an env.py that asks (context.get_revision_argument).
+        words: t.Any = tuple(wanted) if len(wanted) > 1 else "".join(wanted) or "base"
 
-        def watched(revision: t.Any, context: t.Any) -> t.Iterator[t.Any]:
+        def watched(_heads: t.Any, context: t.Any) -> t.Iterator[t.Any]:
             self.redirect.guard(context.connection)
             self.version_table = context.version_table
-            for step in steps(revision, context):
+            for step in steps:
                 at.append(step)
                 yield step
 
         self.redirect.target = target
         try:
-            with EnvironmentContext(self.config, self.scripts, fn=watched, destination_rev=wanted):
+            with EnvironmentContext(self.config, self.scripts, fn=watched, destination_rev=words):
                 self.scripts.run_env()
         except (Exception, SystemExit) as exc:
             if self.redirect.fault:
@@ -173,10 +148,17 @@ class Migrations:
         script = step.revision
         return f"{script.revision} ({os.path.relpath(script.path)})"
 
-    def downgrade(self, target: str, to: str) -> None:
+    def downgrade(self, target: str, newer: Place, older: Place) -> None:
         """Downgrade the database file ``target``."""
-        self.run(target, lambda revision, context: self.scripts._downgrade_revs(to, revision), to)
+        self._walk(target, self.graph.between(newer, older), older, "downgrade_from_script")
 
-    def upgrade(self, target: str, to: str) -> None:
-        """Upgrade the database file ``target``."""
-        self.run(target, lambda revision, context: self.scripts._upgrade_revs(to, revision), to)
+    def upgrade(self, target: str, older: Place, newer: Place) -> None:
+        """Upgrade the database file ``target``: the same migrations, the other way round."""
+        self._walk(target, (self.graph.between(newer, older) or [])[::-1], newer, "upgrade_from_script")
+
+    def _walk(self, target: str, way: Place | None, wanted: Place, step: str) -> None:
+        from alembic.runtime.migration import MigrationStep
+
+        make = getattr(MigrationStep, step)
+        steps = [make(self.scripts.revision_map, self.graph.find(revision)) for revision in way or []]
+        self.run(target, steps, wanted)

@@ -37,6 +37,11 @@ class Table:
     key: list[str]
 
 
+def spoken(place: t.Sequence[str]) -> str:
+    """The revisions that a database stands at, in a sentence: ``base``, ``8ae1f0c2``, ``1c, 2d and 3e``."""
+    return " and ".join([", ".join(place[:-1]), place[-1]] if len(place) > 1 else place) or "base"
+
+
 def q(*names: str) -> str:
     """Quote identifiers and join them: ``q("copy", "t")`` is ``"copy"."t"``."""
     return ".".join('"' + name.replace('"', '""') + '"' for name in names)
@@ -59,26 +64,13 @@ def tables(con: sqlite3.Connection, schema: str, without: str) -> dict[str, Tabl
 
 
 def revisions(con: sqlite3.Connection, schema: str, version_table: str) -> list[str]:
-    """The revisions that a database stands at; none of them is Alembic's base."""
+    """The revisions that a database stands at, sorted; none of them is Alembic's base."""
     there = con.execute(
         f"SELECT 1 FROM {q(schema)}.sqlite_master WHERE type = 'table' AND name = ?", (version_table,)
     ).fetchone()
     if not there:
         return []
     return [row[0] for row in con.execute(f"SELECT version_num FROM {q(schema, version_table)} ORDER BY 1")]
-
-
-def the_revision(found: list[str], path: str) -> str:
-    """The one revision of ``revisions``.
-
-    :raises DriverError: there are several.
-    """
-    if len(found) > 1:
-        raise DriverError(
-            f"The database {path} stands at several revisions at once ({', '.join(found)}). Merge the branches "
-            "(alembic merge heads, alembic upgrade head) before this change is rolled back."
-        )
-    return found[0] if found else "base"
 
 
 def located(name: t.Any, uri: bool) -> str | None:
@@ -119,11 +111,11 @@ class SqliteDatabase:
         with open(self.real, "rb") as stream:
             return stream.read(20)[18:20] == b"\x02\x02"
 
-    def state(self) -> tuple[str, str]:
-        """The revision it stands at, and its journal mode (``wal`` or ``delete``)."""
+    def state(self) -> tuple[list[str], str]:
+        """The revisions it stands at, and its journal mode (``wal`` or ``delete``)."""
         with contextlib.closing(self.read()) as con:
-            revision = the_revision(revisions(con, "main", self.version_table), self.path)
-        return revision, "wal" if self._is_wal() else "delete"
+            found = revisions(con, "main", self.version_table)
+        return found, "wal" if self._is_wal() else "delete"
 
     def size(self) -> int:
         """Its size in bytes, with what waits in its write-ahead log."""
@@ -228,7 +220,7 @@ class SqliteDatabase:
                     ) from exc
         shutil.copystat(self.real, self.copy)
 
-    def finish_copy(self, journal: str, wanted: str) -> None:
+    def finish_copy(self, journal: str, wanted: list[str]) -> None:
         """Check the migrated copy, and make it last.
 
         :raises DriverError: it is damaged, stands at another revision, or the app's ``env.py`` still has it open.
@@ -240,9 +232,12 @@ class SqliteDatabase:
                 raise DriverError(
                     f"The app's env.py kept its connection open after the migrations ({exc}). Let it use NullPool."
                 ) from exc
-            stands = the_revision(revisions(con, "main", self.version_table), self.copy)
+            stands = revisions(con, "main", self.version_table)
             if stands != wanted:
-                raise DriverError(f"The migrations ran, but left the copy of {self.path} at {stands}, not at {wanted}.")
+                raise DriverError(
+                    f"The migrations ran, but left the copy of {self.path} at {spoken(stands)}, not at "
+                    f"{spoken(wanted)}."
+                )
             verdict = con.execute("PRAGMA quick_check(1)").fetchone()[0]
             if verdict != "ok":
                 raise DriverError(f"The migrated copy of {self.path} is damaged: {verdict}.")

@@ -15,8 +15,8 @@ description:
     back.
   - The live database is never migrated itself. A copy beside it is, and then takes its place in one step, so that
     whatever dies leaves the old database or the new one.
-  - It refuses to work when the database stands at another revision, when revisions of later changes came on top, and
-    while other processes have the database open.
+  - It refuses to work when the database stands at another revision, when revisions of later changes came on top, when a
+    migration cannot be undone, or not be done again afterwards, and while other processes have the database open.
   - SQLite is the only kind of database yet.
 author:
   - changeops.rollback contributors (@changeops)
@@ -39,14 +39,21 @@ options:
     elements: str
     default: []
   from:
-    description: Revision that the change brought, where the database stands now.
-    type: str
+    description:
+      - Revision that the change brought, where the database stands now.
+      - A database with branches stands at several revisions at once. All of them are named here, as a list.
+    type: list
+    elements: str
     required: true
   to:
     description:
-      - Revision to go back to. V(base) is allowed.
-      - V(-1), V(-2) and so on count from O(from) and are resolved once.
-    type: str
+      - Revision to go back to, or all revisions that a database with branches stands at afterwards. V(base) is allowed.
+        Everything that they do not build on is undone.
+      - V(-1), V(-2) and so on count from O(from). In a database with branches V(shop@-1) counts in the branch labelled
+        V(shop), V(shop@base) undoes the whole of it, and other branches stay. V(8ae1f0c2-1) is the revision before
+        V(8ae1f0c2). All of these are resolved once, in O(step=preflight).
+    type: list
+    elements: str
     required: true
   release:
     description:
@@ -75,6 +82,12 @@ EXAMPLES = r"""
     to: 51b7d9aa
   environment:
     DATABASE_URL: sqlite:////srv/shop/var/shop.db
+
+- name: Undo what a change did to one of two branches
+  changeops.rollback.alembic_downgrade:
+    project: /srv/shop
+    from: [8ae1f0c2, 3d20aa17]
+    to: [51b7d9aa, 3d20aa17]
 
 - name: Do it after the code was reverted already
   changeops.rollback.alembic_downgrade:
@@ -127,8 +140,8 @@ ARGS = {
     "project": {"type": "path", "required": True},
     "config": {"type": "str", "default": "alembic.ini"},
     "python": {"type": "list", "elements": "str", "default": []},
-    "from": {"type": "str", "required": True},
-    "to": {"type": "str", "required": True},
+    "from": {"type": "list", "elements": "str", "required": True},
+    "to": {"type": "list", "elements": "str", "required": True},
     "release": {"type": "str", "default": ""},
     "preserve": {"type": "bool", "default": False},
     "install": {"type": "list", "elements": "str", "default": []},
@@ -141,7 +154,7 @@ def main():
         preflight,
         downgrade,
         recover,
-        subject=lambda params: "{project} {from} {to}".format(**params),
+        subject=lambda params: " ".join([params["project"], *params["from"], *params["to"]]),
         phase="alembic_downgrade",
     )
 

@@ -62,7 +62,7 @@ from alembic import op
 import sqlalchemy as sa
 revision = "{revision}"
 down_revision = {down!r}
-
+{more}
 
 def upgrade():
     {up}
@@ -99,8 +99,8 @@ class Shop:
         self.sql(FIRST.split('"')[1], "CREATE TABLE alembic_version (version_num TEXT PRIMARY KEY)")
         self.sql("INSERT INTO alembic_version VALUES ('new')")
 
-    def migration(self, revision, down, up, downgrade):
-        text = MIGRATION.format(revision=revision, down=down, up=up, downgrade=downgrade)
+    def migration(self, revision, down, up, downgrade, more=""):
+        text = MIGRATION.format(revision=revision, down=down, up=up, downgrade=downgrade, more=more)
         (self.versions / f"{revision}.py").write_text(text)
 
     def sql(self, *statements, values=None):
@@ -145,7 +145,10 @@ class Shop:
             "timeout": 60.0,
             "wait": 0.0,
         }
-        return run_step(step, dict(options, **params), RestorePoint(str(self.state / point)), FUNCTIONS, check)
+        options.update(params)
+        for name in ("from", "to"):  # as Ansible makes a list of a word
+            options[name] = options[name].split(",") if isinstance(options[name], str) else options[name]
+        return run_step(step, options, RestorePoint(str(self.state / point)), FUNCTIONS, check)
 
     def files(self):
         """Digest, mode and time of each file of the project."""
@@ -156,4 +159,4 @@ class Shop:
         }
 
     def revision(self):
-        return self.sql("SELECT version_num FROM alembic_version")[0][0]
+        return " ".join(row[0] for row in self.sql("SELECT version_num FROM alembic_version ORDER BY 1"))

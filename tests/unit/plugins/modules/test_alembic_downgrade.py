@@ -133,7 +133,7 @@ def test_two_migrations_in_one_go_counted_from_the_top_and_the_count_is_made_onc
     )
     asked = {"from": "newer", "to": "-2"}
     before = shop.dump()
-    assert shop.run("preflight", **asked).prepared["to"] == "old"
+    assert shop.run("preflight", **asked).prepared["to"] == ["old"]
     assert shop.run("main", **asked).facts["exported"] == {"extra": 1, "invoices": 9}
     again = shop.run("preflight", **asked)
     assert (again.pending, shop.run("main", **asked).changed, shop.revision()) == (False, False, "old")
