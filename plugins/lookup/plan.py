@@ -160,8 +160,9 @@ class LookupModule(LookupBase):
         folders = []
         for source in inventories:
             folders += [source.parent] if source.is_dir() else [source.parent, source.parent.parent]
-        if variables.get("playbook_dir"):
-            folders.append(Path(variables["playbook_dir"]))
+        playbooks = Path(variables.get("playbook_dir") or here)
+        if Path(__file__).parents[2] not in playbooks.parents:  # this collection's own hold no plans
+            folders.append(playbooks)
         return list(dict.fromkeys(folder / "changes" for folder in [*folders, here]))
 
     def _chosen(self, variables: dict[str, t.Any], inventory_dirs: list[Path]) -> str:

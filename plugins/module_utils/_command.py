@@ -154,7 +154,8 @@ class Commands:
 
     def _too_long(self, process: subprocess.Popen[bytes], shown: str, limit: float | None) -> PhaseError:
         end_group(process.pid)
-        process.kill()
+        with contextlib.suppress(ProcessLookupError):  # Python 3.8 does not look whether it is there
+            process.kill()
         process.wait()
         return PhaseError(
             f"'{shown}' was ended, with all that it had started, because it did not finish within {limit or 0:g} s.",

@@ -57,7 +57,8 @@ def describe(pid: int) -> str:
     """``process 4711 (python server.py)``, without secrets."""
     command = ""
     with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as stream:
-        command = stream.read(400).replace(b"\0", b" ").decode("utf-8", "replace").strip()
+        program, *rest = stream.read(4000).decode("utf-8", "replace").split("\0")
+        command = " ".join([os.path.basename(program), *rest]).strip()
     return f"process {pid} ({redact(command)[:100]})" if command else f"process {pid}"
 
 

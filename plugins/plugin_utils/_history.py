@@ -35,6 +35,10 @@ BUSY_SECONDS = 30.0
 ENDED = "Its process ended without closing it"
 ROW = tuple(field.name for field in dataclasses.fields(Row))
 URL_VARIABLE = "CHANGEOPS_HISTORY_URL"
+CORRECT_URL = (
+    f"Correct rollback_history_url, or {URL_VARIABLE}: sqlite:////var/lib/changeops/history.sqlite, say, or "
+    "postgresql://changeops@db.example.com/changeops."
+)
 NO_SQLALCHEMY = (
     "The history needs SQLAlchemy in the Python that runs Ansible ({python}). "
     "Install it there: {python} -m pip install sqlalchemy"
@@ -120,11 +124,8 @@ class Store:
         self.digest = hashlib.sha256(url.encode()).hexdigest()
         try:
             parsed = sa.engine.make_url(url)
-        except sa.exc.ArgumentError:
-            raise HistoryError(
-                "The history's URL is not a database URL. Write it like sqlite:////var/lib/changeops/history.sqlite "
-                "or postgresql://changeops@db.example.com/changeops."
-            ) from None
+        except (sa.exc.ArgumentError, ValueError):
+            raise HistoryError(f"The history's URL is not a database URL. {CORRECT_URL}") from None
         # Where it is, for messages: the URL itself may hold a secret.
         self._shown = f"{parsed.database} on {parsed.host}" if parsed.host else f"{parsed.database}"
         backend = parsed.get_backend_name()
@@ -136,7 +137,7 @@ class Store:
             self._dialect = postgresql
             self._engine = self._postgresql(parsed, python)
         else:
-            raise HistoryError(f"The history can be kept in SQLite or PostgreSQL, not in {backend}.")
+            raise HistoryError(f"The history can be kept in SQLite or PostgreSQL, not in {backend}. {CORRECT_URL}")
         self._prepare()
 
     def _sqlite(self, url: t.Any) -> t.Any:
@@ -148,7 +149,7 @@ class Store:
                 with contextlib.suppress(FileExistsError):
                     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
             except OSError as exc:
-                raise HistoryError(f"The history {path} cannot be made: {exc.strerror}.") from exc
+                raise HistoryError(f"The history {path} cannot be made: {exc.strerror}. {CORRECT_URL}") from exc
         engine = sa.create_engine(url, connect_args={"timeout": BUSY_SECONDS}, poolclass=NullPool)
 
         # SQLAlchemy's documentation, "Serializable isolation / transactional DDL": the driver must not begin
@@ -190,7 +191,10 @@ class Store:
             raise
         except sa.exc.SQLAlchemyError as exc:
             cause = str(getattr(exc, "orig", None) or exc).strip().splitlines()[0]
-            raise HistoryError(f"The history {self._shown} cannot be used: {cause.rstrip('.')}.") from exc
+            raise HistoryError(
+                f"The history {self._shown} cannot be used: {cause.rstrip('.')}. Mend that, or keep the history elsewhere: "
+                f"rollback_history_url, or {URL_VARIABLE}."
+            ) from exc
 
     def _prepare(self) -> None:
         """Make the tables where there are none; refuse those of a newer version."""
