@@ -4,7 +4,7 @@
 #
 # PYTHON=python3.12 chooses the interpreter for .venv, ANSIBLE_CORE='ansible-core==2.20.*' the Ansible.
 
-.PHONY: demo demo-stop test lint
+.PHONY: demo demo-stop docs lint test
 export ANSIBLE_CORE PYTHON
 IN_VENV := PATH="$(CURDIR)/.venv/bin:$$PATH"
 
@@ -16,10 +16,16 @@ demo-stop:
 	@tests/bootstrap demo
 	@$(IN_VENV) ansible-playbook -i inventories/demo changeops.rollback.demo_stop
 
+docs:
+	@tests/bootstrap dev
+	@$(IN_VENV) python tests/unit/refusals.py
+	@$(IN_VENV) tests/docs
+
 lint:
 	@tests/bootstrap dev
 	@$(IN_VENV) tests/lint
 
 test: lint
 	@tests/system-packages
-	@$(IN_VENV) pytest -n 2 --dist worksteal
+	@$(IN_VENV) tests/ansible-test units
+	@$(IN_VENV) pytest -n 2 --dist worksteal tests/integration

@@ -13,6 +13,13 @@ import pytest
 WHO = ("Skipped: root may ", "Skipped: only root ")
 
 
+def pytest_configure(config):
+    """Let tests share what a session makes, a database server say: ansible-test would run each in a fork of its own."""
+    forked = config.pluginmanager.get_plugin("ansible_forked")
+    if forked:
+        config.pluginmanager.unregister(forked)
+
+
 def _fail_if_skipped(report):
     """Turn a skip into a failure that keeps the reason; an expected failure (xfail) stays what it is."""
     if os.environ.get("CI") == "true" and report.skipped and not hasattr(report, "wasxfail"):
