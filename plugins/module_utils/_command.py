@@ -112,6 +112,7 @@ class Commands:
         stdin: str | bytes | None = None,
         timeout: float | None = None,
         daemon: bool = False,
+        errors: str = "replace",
     ) -> Completed:
         """Run ``argv`` and return what it printed.
 
@@ -121,6 +122,7 @@ class Commands:
         :arg timeout: seconds for this command alone, within the common deadline.
         :arg daemon: the command leaves a service behind; it does not inherit the work lock, and its output goes to
             a file that is read back, so that a service that keeps the output open does not keep us waiting.
+        :arg errors: what becomes of bytes that are not UTF-8, as for ``bytes.decode``.
         :raises PhaseError: the program is missing, it failed (with ``check``), or it was ended at the deadline.
         """
         args = [os.fspath(a) for a in argv]
@@ -135,7 +137,7 @@ class Commands:
             rc, out, err = self._run_daemon(args, cwd, environ, shown, timeout)
         else:
             rc, out, err = self._run_piped(args, cwd, environ, shown, timeout, stdin)
-        done = Completed(args, rc, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))
+        done = Completed(args, rc, out.decode("utf-8", errors), err.decode("utf-8", "replace"))
         if check and rc != 0:
             raise PhaseError(f"'{shown}' failed with exit code {rc}: {done.said}", rc=rc, cmd=args)
         return done
@@ -181,7 +183,7 @@ class Commands:
             stderr=subprocess.PIPE,
             pass_fds=self.inherit,
         )
-        data = stdin.encode() if isinstance(stdin, str) else stdin
+        data = stdin.encode("utf-8", "surrogateescape") if isinstance(stdin, str) else stdin
         try:
             out, err = process.communicate(data, timeout=self.remaining(timeout))
         except subprocess.TimeoutExpired:

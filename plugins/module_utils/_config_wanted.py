@@ -16,6 +16,7 @@ from pathlib import Path
 from ._command import PhaseError
 from ._files import ABSENT, FILE, FOLDER, LINK, SPECIAL, Found, link_to, look, walk
 from ._git import Git
+from ._git_commits import named_commits
 from ._phase import Context
 
 _GIT_LINK, _GIT_EXECUTABLE, _GIT_SUBMODULE = "120000", "100755", "160000"
@@ -184,7 +185,7 @@ def _under(name: str, items: t.Iterable[str]) -> bool:
 def _compare_git(ctx: Context, place: _Place, found: Survey, paths: list[str], tree: Path, later: bool) -> None:
     """Compare files and folders in git with the commit before the change."""
     git = t.cast("Git", place.git)
-    commits = ctx.params["commits"] or []
+    commits = [full for name in ctx.params["commits"] or [] for full in named_commits(git, name)]
     base = base_commit(git, ctx.params["commit"], commits)
     items = [os.path.relpath(path, place.top) for path in paths]
     wanted = _wanted(git, base, items)

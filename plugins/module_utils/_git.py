@@ -10,6 +10,7 @@ with plain English output, whatever the user and the repository have configured.
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import shlex
 import tempfile
@@ -27,6 +28,12 @@ SETTINGS = (
     "advice.detachedHead=false",
     "commit.gpgsign=false",
     "rerere.enabled=false",
+    "submodule.recurse=false",
+    "merge.renames=true",  # the same revert gives the same files on every host
+    "merge.directoryRenames=conflict",
+    "merge.renameLimit=7000",
+    "diff.renames=true",
+    "diff.algorithm=default",
     "i18n.commitEncoding=UTF-8",
     "i18n.logOutputEncoding=UTF-8",
 )
@@ -42,6 +49,7 @@ ENVIRONMENT: dict[str, str | None] = {
     "GIT_NAMESPACE": None,
     "GIT_PREFIX": None,
     "GIT_EXTERNAL_DIFF": None,
+    "GIT_NO_REPLACE_OBJECTS": "1",  # refs/replace are one clone's own
     "GIT_TERMINAL_PROMPT": "0",
     "GIT_OPTIONAL_LOCKS": "0",  # reading must not write, not even a refreshed index
     "GIT_PAGER": "cat",
@@ -49,7 +57,34 @@ ENVIRONMENT: dict[str, str | None] = {
     "LC_ALL": "C",
 }
 
+SHOWN = 10  # files named in one sentence
 HASH = re.compile(r"[0-9a-f]{4,64}\Z")
+STEPS = re.compile(r"(.*?)((?:[~^][0-9]*)*)\Z", re.DOTALL)  # a name, and steps back from it
+
+
+def owner(uid: int) -> str:
+    """The name of a user, to be typed; a number where it has none here."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def quoted(name: str) -> str:
+    """A file's name in quotes, with escapes, as git writes and reads it."""
+    plain = (chr(byte) if 32 <= byte < 127 and byte not in b'"\\' else f"\\{byte:03o}" for byte in os.fsencode(name))
+    return '"' + "".join(plain) + '"'
+
+
+def printable(name: str) -> str:
+    """A file's name for a sentence or a result: as it is, or quoted where it holds what cannot be shown."""
+    return name if name.isprintable() else quoted(name)
+
+
+def named(files: t.Sequence[str]) -> str:
+    """Files for a sentence; the first few of many."""
+    more = f" and {len(files) - SHOWN} more" if len(files) > SHOWN else ""
+    return ", ".join(printable(name) for name in files[:SHOWN]) + more
 
 
 class Git:
@@ -69,6 +104,7 @@ class Git:
         check: bool = True,
         stdin: str | bytes | None = None,
         env: t.Mapping[str, str | None] | None = None,
+        errors: str = "replace",
     ) -> Completed:
         """Run ``git <args>`` in the repository; arguments as for ``Commands.run``."""
         settings = [word for setting in SETTINGS for word in ("-c", setting)]
@@ -77,7 +113,13 @@ class Git:
             env=dict(ENVIRONMENT, **(env or {})),
             check=check,
             stdin=stdin,
+            errors=errors,
         )
+
+    def names(self, *args: str, stdin: str | None = None, env: t.Mapping[str, str | None] | None = None) -> list[str]:
+        """The names of files that ``git <args>`` prints with NUL between them; they need not be UTF-8 (PEP 383)."""
+        out = self.run(*args, stdin=stdin, env=env, errors="surrogateescape").out
+        return [name for name in out.split("\0") if name]
 
     def line(self, *args: str) -> str:
         """What ``git <args>`` prints, without the end of line."""
@@ -91,10 +133,16 @@ class Git:
         if not self.repo.is_dir():
             raise PhaseError(f"There is no directory {self.repo}. Give the directory of the app's git work tree.")
         done = self.run("rev-parse", "--show-toplevel", check=False)
-        if "dubious ownership" in done.err:
+        if "dubious ownership" in done.err or "owned by someone else" in done.err:
+            whose = owner(self.repo.stat().st_uid)
             raise PhaseError(
-                f"{self.repo} belongs to another user than the one that this task runs as (uid {os.geteuid()}), so git "
-                "refuses to work in it. Run the phase as the owner: become_user."
+                f"{self.repo} belongs to {whose}, and this task runs as {owner(os.geteuid())}, so git refuses to work "
+                f"in it. Run the phase as the owner: become_user: {whose}"
+            )
+        if done.rc and self.run("rev-parse", "--git-dir", check=False).rc == 0:
+            raise PhaseError(
+                f"{self.repo} has no files to roll back: it is a bare repository, or git's own directory. Give the "
+                "directory of the app's git work tree."
             )
         if done.rc:
             raise PhaseError(
@@ -122,6 +170,19 @@ class Git:
         ref = self.run("symbolic-ref", "--quiet", "HEAD", check=False).out.strip()
         return ref[len("refs/heads/") :] if ref.startswith("refs/heads/") else ref
 
+    def boundary(self) -> set[str]:
+        """The commits of a shallow clone whose parents it does not have; git takes them for the first ones."""
+        (file,) = self.git_paths("shallow")
+        return set(file.read_text().split()) if file.exists() else set()
+
+    def say(self, words: str) -> str:
+        """A git command to type."""
+        return f"git -C {shlex.quote(str(self.repo))} {words}"
+
+    def fetch_words(self) -> str:
+        """What brings here what is missing, to be typed."""
+        return self.say("fetch --unshallow" if self.boundary() else "fetch")
+
     def resolve(self, rev: str) -> str:
         """The full hash of the commit that ``rev`` names.
 
@@ -130,27 +191,30 @@ class Git:
         done = self.run("rev-parse", "--verify", f"{rev}^{{commit}}", check=False) if rev[:1] not in ("", "-") else None
         if done is None or done.rc:
             several = " (more than one object has a name that begins so)" if done and "ambiguous" in done.err else ""
+            shallow = ", which is a shallow clone" if self.boundary() else ""
             raise PhaseError(
-                f"There is no commit '{rev}' in {self.repo}{several}. Correct it in the plan, or bring it here: "
-                f"git -C {shlex.quote(str(self.repo))} fetch"
+                f"There is no commit '{rev}' in {self.repo}{several}{shallow}. Correct it in the plan, or bring it "
+                f"here: {self.fetch_words()}"
             )
         return done.out.strip()
 
     def resolve_fixed(self, rev: str) -> str:
-        """Like ``resolve``, for names that mean the same commit tomorrow: a hash or a tag.
+        """Like ``resolve``, for names that mean the same commit tomorrow: a hash or a tag, ``^`` or ``~1`` behind it.
 
         :raises PhaseError: as for ``resolve``, or the name moves, like a branch or ``HEAD~1``.
         """
-        if not HASH.match(rev.lower()):
-            tag = self.run("rev-parse", "--verify", "--quiet", f"refs/tags/{rev}^{{commit}}", check=False)
-            if tag.rc == 0:
-                return tag.out.strip()
-            if self.run("rev-parse", "--verify", "--quiet", f"{rev}^{{commit}}", check=False).rc == 0:
-                raise PhaseError(
-                    f"'{rev}' does not name the same commit at all times. "
-                    f"Give its hash instead, which is {self.resolve(rev)} in {self.repo} now, or a tag."
-                )
-        return self.resolve(rev)
+        name, steps = t.cast("re.Match[str]", STEPS.match(rev)).groups()
+        tag = self.run("rev-parse", "--verify", "--quiet", f"refs/tags/{name}^{{commit}}", check=False)
+        if tag.rc == 0:
+            return self.resolve(tag.out.strip() + steps)
+        commit = self.resolve(rev)
+        # A branch may be called like a short hash, and git takes the branch then.
+        if not (HASH.match(name.lower()) and self.resolve(name).startswith(name.lower())):
+            raise PhaseError(
+                f"'{rev}' does not name the same commit at all times. "
+                f"Give its hash instead, which is {commit} in {self.repo} now, or a tag."
+            )
+        return commit
 
     def is_ancestor(self, earlier: str, later: str) -> bool:
         """True where ``earlier`` is ``later`` or in its history."""
@@ -158,8 +222,8 @@ class Git:
 
     def dirty(self) -> list[str]:
         """The tracked files that differ from HEAD, in the work tree or in the index."""
-        out = self.run("status", "--porcelain=v1", "-z", "--no-renames", "--untracked-files=no").out
-        return [entry[3:] for entry in out.split("\0") if entry]
+        args = ["--porcelain=v1", "-z", "--no-renames", "--untracked-files=no", "--ignore-submodules=dirty"]
+        return [entry[3:] for entry in self.names("status", *args)]
 
     def is_clean(self) -> bool:
         """True where no tracked file differs from HEAD."""
@@ -181,10 +245,10 @@ class Git:
         into.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=str(into.parent), prefix=".index-") as place:
             git, env = Git(self.commands, self.top()), {"GIT_INDEX_FILE": os.path.join(place, "index")}
-            git.run("read-tree", rev, env=env)
-            names = git.run("--literal-pathspecs", "ls-files", "--cached", "-z", "--", *paths, env=env).out
+            git.run("read-tree", "--no-sparse-checkout", rev, env=env)
+            names = git.names("--literal-pathspecs", "ls-files", "--cached", "-z", "--", *paths, env=env)
             # A prefix ends with a slash: without it git would write "into" + name beside the directory.
-            git.run("checkout-index", "--force", "-z", "--stdin", f"--prefix={into}/", stdin=names, env=env)
+            git.run("checkout-index", "--force", "-z", "--stdin", f"--prefix={into}/", stdin="\0".join(names), env=env)
 
     def show(self, rev: str, path: str) -> bytes | None:
         """The content of the file ``path`` (relative to the top of the work tree) in ``rev``; None if there is none."""

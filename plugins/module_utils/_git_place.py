@@ -7,27 +7,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 import shutil
 import typing as t
 from pathlib import Path
 
 from ._command import PhaseError
-from ._git import Git
+from ._git import Git, named, quoted
+from ._git_obstacles import locks, through_link
 from ._git_rehearsal import Change
 from ._phase import Context
 from ._restore_point import make_private
 
-# git's name for the state file of each unfinished operation, and what ends it.
-UNFINISHED = {
-    "MERGE_HEAD": ("a merge", "merge --abort"),
-    "REVERT_HEAD": ("a revert", "revert --abort"),
-    "CHERRY_PICK_HEAD": ("a cherry-pick", "cherry-pick --abort"),
-    "rebase-merge": ("a rebase", "rebase --abort"),
-    "rebase-apply": ("a rebase or git am", "rebase --abort"),
-    "BISECT_LOG": ("a bisection", "bisect reset"),
-}
-SHOWN = 10  # files named in one sentence
 SCRATCH_REF = "refs/heads/target"  # where the scratch repository keeps the commit
 
 
@@ -43,72 +33,9 @@ class Place:
         self.below = os.path.relpath(os.path.realpath(str(given)), os.path.realpath(str(self.repo)))
         self.ref = f"refs/changeops/{ctx.point.root.name}/{ctx.point.phase}"
 
-    def say(self, words: str) -> str:
-        """A git command to type."""
-        return f"git -C {shlex.quote(str(self.repo))} {words}"
-
-    def locks(self) -> list[Path]:
-        """The lock files that a killed git leaves behind."""
-        branch = self.git.branch()
-        names = ["index.lock", "HEAD.lock"] + ([f"refs/heads/{branch}.lock"] if branch else [])
-        return [path for path in self.git.git_paths(*names) if path.exists()]
-
     def position(self) -> dict[str, str]:
         """Where the work tree stands."""
         return {"commit": self.git.head(), "branch": self.git.branch()}
-
-    def refuse_unfinished(self) -> None:
-        """Refuse to work in the middle of somebody's work."""
-        for path, (what, words) in zip(self.git.git_paths(*UNFINISHED), UNFINISHED.values()):
-            if path.exists():
-                raise PhaseError(
-                    f"{what[0].upper()}{what[1:]} is unfinished in {self.repo}. Finish it, or give it up: "
-                    f"{self.say(words)}"
-                )
-        for lock in self.locks():
-            raise PhaseError(
-                f"{lock} exists: another git works in {self.repo}, or was killed there. "
-                f"If none does (ps -ef | grep git), type: rm {shlex.quote(str(lock))}"
-            )
-        dirty = self.git.dirty()
-        if dirty:
-            raise PhaseError(
-                f"{self.repo} has uncommitted changes in {named(dirty)}. They would be lost or in the way. "
-                f"Keep them with: {self.say('stash')} (or: {self.say('commit -a')})",
-                files=dirty,
-            )
-
-    def refuse_in_the_way(self, files: list[Change]) -> None:
-        """Refuse where untracked files stand where the switch would write; git would overwrite ignored ones."""
-        obstacles = self._in_the_way(files)
-        if obstacles:
-            raise PhaseError(
-                f"Untracked files in {self.repo} stand where the rollback brings files back: {named(obstacles)}. "
-                f"Move them away, for example: mv {shlex.quote(str(self.repo / obstacles[0]))} /tmp/",
-                files=obstacles,
-            )
-
-    def _in_the_way(self, files: list[Change]) -> list[str]:
-        found: list[str] = []
-        tracked = set(self.git.run("ls-files", "-z").out.split("\0"))
-        for change in files:
-            if change["status"] != "added":
-                continue
-            names = [change["path"], *(str(p) for p in Path(change["path"]).parents if str(p) != ".")]
-            for name in names:
-                path = self.repo / name
-                if not os.path.lexists(str(path)) or name in tracked:
-                    continue
-                if path.is_symlink() or not path.is_dir():
-                    found.append(name)
-                elif name == change["path"]:
-                    found += self._untracked(name)
-        return list(dict.fromkeys(found))
-
-    def _untracked(self, name: str) -> list[str]:
-        """The untracked files below the directory ``name``."""
-        out = self.git.run("--literal-pathspecs", "ls-files", "--others", "-z", "--", name).out
-        return [entry for entry in out.split("\0") if entry]
 
     @property
     def moves_branch(self) -> bool:
@@ -148,10 +75,10 @@ class Place:
             return
         if not then:
             words = f"reset --keep {found['commit']}" if here["branch"] else f"checkout {found['branch']}"
-            then = f"Put it where it was ({self.say(words)}) and run the same command again."
+            then = f"Put it where it was ({self.git.say(words)}) and run the same command again."
         raise PhaseError(
             f"Somebody moved {self.repo} since preflight: it stands at {_spot(here)}, where {_spot(found)} (before the "
-            f"rollback) or {_spot(goal)} (after it) was expected. Look at it with: {self.say('log --oneline -5')}. "
+            f"rollback) or {_spot(goal)} (after it) was expected. Look at it with: {self.git.say('log --oneline -5')}. "
             + then
         )
 
@@ -188,7 +115,7 @@ class Place:
             raise PhaseError(
                 f"After the switch, {self.repo} stands at {_spot(here)} where {_spot(expected)} was expected"
                 + (f", and differs in {named(wrong)}" if wrong else "")
-                + f". Look at it with: {self.say('status')}"
+                + f". Look at it with: {self.git.say('status')}"
             )
 
     def settle(self, files: list[Change]) -> list[str]:
@@ -198,15 +125,14 @@ class Place:
         that is neither as before nor as after it may be half-written, or somebody's: it is set aside first. Other
         files are not touched.
         """
-        for lock in self.locks():
+        for lock in locks(self.git):
             lock.unlink()  # we hold the work lock, so no git of ours still runs, and we noted that one was started
         aside = self.set_aside(files)
         self.git.run("reset", "--quiet")  # the index as HEAD has it; files stay
-        head = {name for name in self.git.run("ls-files", "-z").out.split("\0") if name}
+        head = set(self.git.names("ls-files", "-z"))
         for change in files:
-            if change["path"] not in head:
-                with contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
-                    (self.repo / change["path"]).unlink()
+            if change["path"] not in head and not through_link(self.repo, change["path"]):
+                self._remove(change["path"])
         present = [change["path"] for change in files if change["path"] in head]
         self.git.run("checkout-index", "--force", "-z", "--stdin", stdin="".join(f"{p}\0" for p in present))
         self.git.run("update-index", "-q", "--refresh", check=False)
@@ -217,11 +143,20 @@ class Place:
             f"It was kept in {self.ctx.point.part / 'set-aside'} before it was replaced."
         ]
 
+    def _remove(self, name: str) -> None:
+        """Remove a file, and the folders that this leaves empty, as git does."""
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            (self.repo / name).unlink()
+        with contextlib.suppress(OSError):
+            for parent in Path(name).parents[:-1]:
+                (self.repo / parent).rmdir()
+
     def set_aside(self, files: list[Change]) -> list[str]:
         """Copy what is in ``files`` neither before nor after the change into the restore point."""
-        present = [c for c in files if (self.repo / c["path"]).is_file() and not (self.repo / c["path"]).is_symlink()]
-        blobs = self.git.run("hash-object", "--stdin-paths", stdin="".join(c["path"] + "\n" for c in present)).out
-        aside = [c["path"] for c, blob in zip(present, blobs.split()) if blob not in (c["old"], c["new"])]
+        names = {c["path"]: c for c in files if not through_link(self.repo, c["path"])}
+        present = [name for name in names if (self.repo / name).is_file() and not (self.repo / name).is_symlink()]
+        blobs = self.git.run("hash-object", "--stdin-paths", stdin="".join(quoted(name) + "\n" for name in present)).out
+        aside = [n for n, blob in zip(present, blobs.split()) if blob not in (names[n]["old"], names[n]["new"])]
         for name in aside:
             copy = self.ctx.point.part / "set-aside" / name
             make_private(copy.parent)
@@ -243,12 +178,6 @@ class Place:
     def forget_target(self) -> None:
         """Remove the ref that kept the target while HEAD was not yet there."""
         self.git.run("update-ref", "-d", self.ref, check=False)
-
-
-def named(files: t.Sequence[str]) -> str:
-    """Files for a sentence; the first few of many."""
-    more = f" and {len(files) - SHOWN} more" if len(files) > SHOWN else ""
-    return ", ".join(files[:SHOWN]) + more
 
 
 def _spot(place: dict[str, str]) -> str:

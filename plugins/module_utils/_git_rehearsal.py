@@ -17,11 +17,13 @@ import typing as t
 from pathlib import Path
 
 from ._command import PhaseError
-from ._git import Git
+from ._git import Git, named, printable
+from ._git_commits import Selection
 
 AUTHOR = re.compile(r"(?P<name>[^<>\n]*[^<>\s])\s*<(?P<mail>[^<>\s]+)>\Z")
 STATUS = {"A": "added", "D": "deleted", "M": "modified", "T": "modified"}
 SUBMODULE = "160000"
+LATER = 5  # later commits named in one sentence
 
 
 class Change(t.TypedDict):
@@ -95,39 +97,6 @@ def scratch_repository(git: Git, path: Path) -> Git:
     return Git(git.commands, path)
 
 
-def newest_first(git: Git, commits: list[str]) -> list[str]:
-    """Sort commits so that each stands before those that it builds on."""
-    if len(commits) < 2:
-        return commits
-    base = git.line("merge-base", "--octopus", *commits)
-    return [h for h in git.line("rev-list", "--topo-order", *commits, "--not", f"{base}^@").split() if h in commits]
-
-
-def revertible(git: Git, names: list[str], head: str) -> list[str]:
-    """The full hashes of the commits to revert, newest first.
-
-    :raises PhaseError: one is unknown, not in the history of ``head``, or a merge.
-    """
-    if not names:
-        raise PhaseError("No commit was named. Give the commits to revert: git_revert_commits: [<hash>]")
-    commits = []
-    for name in names:
-        commit = git.resolve_fixed(name)
-        if not git.is_ancestor(commit, head):
-            raise PhaseError(
-                f"Commit {name} is in {git.repo} but not in the history of what is checked out there ({head[:10]}), "
-                "so there is nothing to revert. Check out the release that contains it, or correct git_revert_commits."
-            )
-        if len(git.line("rev-list", "--no-walk", "--parents", commit).split()) > 2:
-            raise PhaseError(
-                f"Commit {name} is a merge: which side to keep is not something to guess in a rollback. Name the "
-                "merged commits themselves, or go back to the commit before the merge: git_revert_method: checkout "
-                f"with git_revert_to: {git.resolve(commit + '^1')}"
-            )
-        commits.append(commit)
-    return newest_first(git, list(dict.fromkeys(commits)))
-
-
 def is_reverted(git: Git, commit: str, head: str) -> bool:
     """True where the history says that ``commit`` was reverted, and that this was not reverted in turn."""
     by = git.line(
@@ -136,16 +105,18 @@ def is_reverted(git: Git, commit: str, head: str) -> bool:
     return any(not is_reverted(git, revert, head) for revert in by.split())
 
 
-def revert_tree(scratch: Git, commits: list[str], head: str, who: Signature) -> str:
-    """Revert ``commits`` on top of ``head`` and return the resulting tree.
+def revert_tree(scratch: Git, selection: Selection, head: str, who: Signature) -> str:
+    """Revert the commits on top of ``head`` and return the resulting tree.
 
     :raises Conflict: it does not go without a conflict.
     """
     scratch.run("checkout", "--quiet", "--force", "--detach", head)
-    for commit in commits:
-        done = scratch.run("revert", "--no-commit", commit, check=False, env=who.environment)
+    for commit in selection.commits:
+        done = scratch.run(
+            "revert", "--no-commit", *selection.options(commit), commit, check=False, env=who.environment
+        )
         if done.rc:
-            files = [f for f in scratch.line("diff", "--name-only", "--diff-filter=U", "-z").split("\0") if f]
+            files = scratch.names("diff", "--name-only", "--diff-filter=U", "-z")
             scratch.run("reset", "--quiet", "--hard", head)
             if not files:
                 raise PhaseError(f"Commit {commit[:10]} could not be reverted in a scratch copy: {done.said}")
@@ -153,23 +124,25 @@ def revert_tree(scratch: Git, commits: list[str], head: str, who: Signature) -> 
     return scratch.line("write-tree")
 
 
-def rehearse_revert(scratch: Git, commits: list[str], head: str, who: Signature, subject: str) -> tuple[str, list[str]]:
-    """Make the commit that reverts ``commits``, in the scratch repository.
+def rehearse_revert(
+    scratch: Git, selection: Selection, head: str, who: Signature, subject: str
+) -> tuple[str, list[str]]:
+    """Make the commit that reverts the commits, in the scratch repository.
 
     Returns it with the commits that it reverts; it is ``head`` itself where they are reverted already.
     """
+    commits = selection.commits
     try:
-        tree = revert_tree(scratch, commits, head, who)
+        tree = revert_tree(scratch, selection, head, who)
     except Conflict:
         # What was reverted already and edited since conflicts with reverting it once more.
-        left = [commit for commit in commits if not is_reverted(scratch, commit, head)]
-        if not left:
+        commits = [commit for commit in commits if not is_reverted(scratch, commit, head)]
+        if not commits:
             return head, []
         try:
-            tree = revert_tree(scratch, left, head, who)
+            tree = revert_tree(scratch, selection.only(commits), head, who)
         except Conflict as exc:
-            raise _conflict_error(scratch, exc, left, head) from None
-        commits = left
+            raise _conflict_error(scratch, exc, selection, head) from None
     if tree == scratch.line("rev-parse", f"{head}^{{tree}}"):
         return head, []
     message = "\n".join(f"This reverts commit {commit}." for commit in commits)
@@ -179,26 +152,27 @@ def rehearse_revert(scratch: Git, commits: list[str], head: str, who: Signature,
     return made.out.strip(), commits
 
 
-def _conflict_error(git: Git, conflict: Conflict, commits: list[str], head: str) -> PhaseError:
+def _conflict_error(git: Git, conflict: Conflict, selection: Selection, head: str) -> PhaseError:
     """Say what conflicts, which later commits touch the same files, and what to do."""
     commit, files = conflict.commit, conflict.files
-    format_ = "--format=%h %s"
-    later = git.line(
-        "--literal-pathspecs", "log", "--no-show-signature", "--no-merges", format_, "--abbrev=10", f"{commit}..{head}",
+    lines = git.line(
+        "--literal-pathspecs", "log", "--no-show-signature", "--no-merges", "--format=%H %s", f"{commit}..{head}",
         "--", *files,
     ).splitlines()  # fmt: skip
-    others = [line for line in later if not any(c.startswith(line.split()[0]) for c in commits)]
+    later = [line for line in lines if line.split()[0] not in selection.commits]
     advice = ""
-    if others:
-        names = ", ".join([line.split()[0] for line in others] + [commit[:10]])
-        advice = (
-            f" Later commits changed the same files: {'; '.join(others[:5])}. To roll them back too, newest first: "
-            f"git_revert_commits: [{names}]."
-        )
+    if later:
+        shown = "; ".join(f"{line[:10]} {line.partition(' ')[2]}" for line in later[:LATER])
+        more = f" and {len(later) - LATER} more" if len(later) > LATER else ""
+        advice = f" Later commits changed the same files: {shown}{more}."
+        if not more:
+            names = ", ".join([line[:10] for line in later] + selection.given)
+            advice += f" To roll them back too: git_revert_commits: [{names}]."
     return PhaseError(
-        f"Reverting {commit[:10]} ({git.subject(commit)}) conflicts in {', '.join(files[:10])}.{advice} To go back to "
-        f"all that was before it: git_revert_method: checkout with git_revert_to: {git.resolve(commit + '^')}",
-        files=files,
+        f"Reverting {commit[:10]} ({git.subject(commit)}) conflicts in {named(files)}.{advice} To go back to "
+        f"all that was before it: git_revert_method: checkout with git_revert_to: "
+        f"{git.resolve(selection.commits[-1] + '^')}",
+        files=[printable(name) for name in files],
         commit=commit,
     )
 
@@ -208,13 +182,13 @@ def changes(git: Git, old: str, new: str) -> list[Change]:
 
     :raises PhaseError: a submodule differs; switching would leave its files as they are.
     """
-    out = git.run("diff-tree", "-r", "--raw", "--no-renames", "--no-abbrev", "-z", old, new).out.split("\0")
+    out = git.names("diff-tree", "-r", "--raw", "--no-renames", "--no-abbrev", "-z", old, new)
     found = []
     for info, path in zip(out[::2], out[1::2]):
         old_mode, new_mode, old_blob, new_blob, status = info[1:].split()
         if SUBMODULE in (old_mode, new_mode):
             raise PhaseError(
-                f"The rollback would move the submodule {path}, which this phase does not do. "
+                f"The rollback would move the submodule {printable(path)}, which this phase does not do. "
                 f"Roll it back by a phase of its own: git_revert_repo: {shlex.quote(str(git.repo / path))}"
             )
         found.append(Change(path=path, status=STATUS.get(status[0], "modified"), old=old_blob, new=new_blob))

@@ -16,9 +16,12 @@ import shutil
 import typing as t
 
 from ._command import PhaseError
-from ._git import Git
-from ._git_place import SCRATCH_REF, Place, named
-from ._git_rehearsal import changes, rehearse_revert, revertible, scratch_repository, signature
+from ._git import SHOWN, Git, named, printable
+from ._git_commits import revertible
+from ._git_obstacles import refuse_in_the_way, refuse_unfinished, refuse_unwritable
+from ._git_place import SCRATCH_REF, Place
+from ._git_push import to_do_later
+from ._git_rehearsal import changes, rehearse_revert, scratch_repository, signature
 from ._phase import Context, Report
 
 AGAIN = "Nothing was switched. Run the same command again: it will be rehearsed from there."
@@ -31,12 +34,13 @@ def preflight(ctx: Context) -> Report:
     report = _resumed(place, here) if ctx.resumed else None
     if report:
         return report
-    place.refuse_unfinished()
+    refuse_unfinished(place.git)
     scratch = ctx.point.scratch()
     rehearsed = scratch_repository(place.git, scratch / "tree")
-    target, what = _target(place, rehearsed, here["commit"])
+    goal = _target(place, rehearsed, here["commit"])
+    target = goal["target"]
     files = changes(rehearsed, here["commit"], target)
-    prepared = {"base": here["commit"], "branch": here["branch"], "target": target, "files": files, "what": what}
+    prepared = {"base": here["commit"], "branch": here["branch"], "files": files, **goal}
     if target == here["commit"]:
         shutil.rmtree(str(scratch), ignore_errors=True)
         return _report(
@@ -47,13 +51,14 @@ def preflight(ctx: Context) -> Report:
             after=here,
             prepared=dict(prepared, stage="done", stat=""),
         )
-    place.refuse_in_the_way(files)
+    refuse_in_the_way(place.git, files)
+    refuse_unwritable(place.git, files, rehearsed)
     rehearsed.run("update-ref", SCRATCH_REF, target)
     stat_ = rehearsed.line("diff", "--stat=100", "--no-ext-diff", "--no-color", "--no-renames", here["commit"], target)
     note = _prove_install(place, rehearsed, target)
     return _report(
         place,
-        f"{what} in {place.repo} goes without a conflict: {here['commit'][:10]} to {target[:10]}, "
+        f"{goal['what']} in {place.repo} goes without a conflict: {here['commit'][:10]} to {target[:10]}, "
         f"{len(files)} file(s).{note}",
         pending=True,
         before=here,
@@ -86,8 +91,8 @@ def _contains(place: Place, commit: str) -> bool:
     return own and place.git.is_ancestor(prepared["target"], commit)
 
 
-def _target(place: Place, scratch: Git, head: str) -> tuple[str, str]:
-    """The commit to switch to, made in the scratch repository where need be, and what going there is called."""
+def _target(place: Place, scratch: Git, head: str) -> dict[str, t.Any]:
+    """The commit to switch to, made in the scratch repository where need be; with words for it, and what it reverts."""
     params, git = place.ctx.params, place.git
     if not place.moves_branch:
         if not params["to"]:
@@ -96,17 +101,25 @@ def _target(place: Place, scratch: Git, head: str) -> tuple[str, str]:
         if not git.is_ancestor(target, head):
             raise PhaseError(
                 f"Commit {params['to']} is not an earlier commit of what is checked out in {git.repo} "
-                f"({head[:10]}). Look for it with: {place.say('log --oneline')}"
+                f"({head[:10]}). Look for it with: {git.say('log --oneline')}"
             )
-        return target, f"Going back to {target[:10]}"
-    commits = revertible(git, params["commits"], head)
+        return {"target": target, "what": f"Going back to {target[:10]}", "reverts": [], "merges": []}
+    selection = revertible(git, params["commits"], head, params["mainline"])
+    commits = selection.commits
     who = signature(params["author"], params["date"], git.commit_time(head), git.commit_time(commits[0]))
     subject = " ".join(params["subject"].split())
     if not subject:
         more = f" and {len(commits) - 1} more" if len(commits) > 1 else ""
         subject = f"Revert {commits[0][:10]} {git.subject(commits[0])}{more}"
-    target, reverted = rehearse_revert(scratch, commits, head, who, subject)
-    return target, "Reverting " + ", ".join(commit[:10] for commit in reverted or commits)
+    target, reverted = rehearse_revert(scratch, selection, head, who, subject)
+    shown = [commit[:10] for commit in reverted or commits]
+    more = f" and {len(shown) - SHOWN} more" if len(shown) > SHOWN else ""
+    return {
+        "target": target,
+        "what": f"Reverting {', '.join(shown[:SHOWN])}{more}",
+        "reverts": commits,
+        "merges": [commit for commit in reverted if commit in selection.merges],
+    }
 
 
 def _prove_install(place: Place, scratch: Git, target: str) -> str:
@@ -155,10 +168,10 @@ def main(ctx: Context) -> Report:
         if here != goal and not _contains(place, here["commit"]):
             place.refuse_elsewhere(here, AGAIN)
         already = f"{place.repo} stands at {here['commit'][:10]}, with the change rolled back already."
-        return _report(place, already, after=here, warnings=_push_warning(place, target))
+        return _report(place, already, after=here, warnings=to_do_later(place))
     if ctx.check:
         msg = f"{prepared['what']} would bring {place.repo} from {here['commit'][:10]} to {target[:10]}."
-        return _report(place, msg, changed=True, after=goal, warnings=_push_warning(place, target))
+        return _report(place, msg, changed=True, after=goal, warnings=to_do_later(place))
     warnings: list[str] = []
     if place.half_done():
         place.refuse_elsewhere(here)
@@ -167,9 +180,9 @@ def main(ctx: Context) -> Report:
     elif stage == "installing":
         place.refuse_elsewhere(here)
     else:
-        place.refuse_unfinished()
+        refuse_unfinished(place.git)
         place.refuse_elsewhere(here, AGAIN)
-        place.refuse_in_the_way(prepared["files"])
+        refuse_in_the_way(place.git, prepared["files"])
         place.bring(target)
         ctx.note(stage="switching")
     if here != goal:
@@ -179,16 +192,10 @@ def main(ctx: Context) -> Report:
     place.install(f"The code stands at {target[:10]} already. Run the same command again to go on.")
     place.forget_target()
     ctx.note(stage="done")
-    unpushed = _push_warning(place, target)
-    return _report(
-        place,
-        " ".join(
-            [f"{prepared['what']} brought {place.repo} from {prepared['base'][:10]} to {target[:10]}.", *unpushed]
-        ),
-        changed=True,
-        after=place.position(),
-        warnings=warnings + unpushed,
-    )
+    done = f"{prepared['what']} brought {place.repo} from {prepared['base'][:10]} to {target[:10]}."
+    later = to_do_later(place)
+    msg = " ".join([done, *later])
+    return _report(place, msg, changed=True, after=place.position(), warnings=warnings + later)
 
 
 def recover(ctx: Context) -> Report:
@@ -202,7 +209,7 @@ def recover(ctx: Context) -> Report:
         place.forget_target()
         return _report(place, f"The code in {place.repo} was not switched, so nothing is to be put back.", after=here)
     by_hand = f"revert {prepared['target']}" if place.moves_branch else f"checkout {prepared['branch']}"
-    place.refuse_elsewhere(here, f"To put the change back by hand: {place.say(by_hand)}")
+    place.refuse_elsewhere(here, f"To put the change back by hand: {place.git.say(by_hand)}")
     found = place.found()
     ctx.note(stage="recovering")
     warnings = place.settle(prepared["files"])
@@ -218,35 +225,9 @@ def recover(ctx: Context) -> Report:
     return _report(place, msg, changed=True, after=place.position(), warnings=warnings, diff=[{"prepared": diff}])
 
 
-def _push_warning(place: Place, target: str) -> list[str]:
-    """Say that the next deploy undoes the rollback, unless the upstream branch has it."""
-    git, base = place.git, place.ctx.prepared["base"]
-    if not place.moves_branch:
-        return [
-            f"{place.repo} is not on a branch now: the next deploy brings the change back, unless it is reverted on "
-            f"the branch that is deployed from."
-        ]
-    if target == base and not git.line("remote"):
-        return []
-    upstream = git.run("rev-parse", "--verify", "--quiet", "@{upstream}", check=False)
-    if upstream.rc == 0:
-        if git.is_ancestor(target, upstream.out.strip()):
-            return []
-        words = place.say("push")
-    else:
-        remotes = git.line("remote").split()
-        if not remotes:
-            return [f"The rollback is only in {place.repo}: the next deploy from elsewhere brings the change back."]
-        words = place.say(f"push {remotes[0]} HEAD:{place.ctx.prepared['branch'] or '<branch>'}")
-    return [
-        f"The rollback is only in {place.repo} and NOT PUSHED: the next deploy brings the change back. "
-        f"On one host (the commit is the same on all), type: {words}"
-    ]
-
-
 def _letters(files: t.Sequence[t.Mapping[str, str]]) -> list[str]:
     """One line for each file, as ``git diff --name-status`` has them."""
-    return [f"{change['status'][0].upper()}\t{change['path']}" for change in files]
+    return [f"{change['status'][0].upper()}\t{printable(change['path'])}" for change in files]
 
 
 def _report(place: Place, msg: str, **kw: t.Any) -> Report:
@@ -256,7 +237,7 @@ def _report(place: Place, msg: str, **kw: t.Any) -> Report:
     report.before = report.before or place.found()
     report.facts = {
         "commit": report.after["commit"],
-        "files": [{"path": change["path"], "status": change["status"]} for change in prepared["files"]],
+        "files": [{"path": printable(change["path"]), "status": change["status"]} for change in prepared["files"]],
     }
     if (report.changed or report.pending) and not report.diff:
         head = f"{place.repo}: {prepared['base'][:10]} -> {prepared['target'][:10]}"

@@ -35,8 +35,8 @@ options:
     default: []
   commits:
     description:
-      - The commits of the change. Config in git is taken from the first parent of the oldest one, and the files that
-        these commits added are removed.
+      - The commits of the change, as hashes, tags or ranges of them. Config in git is taken from the first parent of
+        the oldest one, and the files that these commits added are removed.
     type: list
     elements: str
     default: []

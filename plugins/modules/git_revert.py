@@ -35,10 +35,19 @@ options:
   commits:
     description:
       - The commits to revert, as hashes or tags, in any order. They are reverted newest first.
-      - Names that move, such as C(HEAD) or a branch, are refused, and so are merges.
+      - A range C(51b7d9a..4f1c2e9) is git's, so it holds what leads from the first to the second, without the first.
+      - Names that move, such as C(HEAD) or a branch, are refused. So are merges, unless O(mainline) is given.
     type: list
     elements: str
     default: []
+  mainline:
+    description:
+      - Which parent of a merge among O(commits) is kept; V(1) is the branch that was merged into. V(0) refuses merges.
+      - Reverting a merge takes back all that it had brought. Commits in O(commits) that it brought are left to it.
+      - Git takes the merged branch for merged still. Merging it once more brings only what is new on it, until the
+        revert is reverted itself. The result says so.
+    type: int
+    default: 0
   to:
     description: For O(method=checkout), the commit to go to, as a hash or tag.
     type: str
@@ -160,6 +169,7 @@ ARGUMENTS = {
     "repo": {"type": "path", "required": True},
     "method": {"type": "str", "choices": ["revert", "checkout"], "default": "revert"},
     "commits": {"type": "list", "elements": "str", "default": []},
+    "mainline": {"type": "int", "default": 0},
     "to": {"type": "str", "default": ""},
     "install": {"type": "list", "elements": "str", "default": []},
     "rehearse_install": {"type": "bool", "default": True},

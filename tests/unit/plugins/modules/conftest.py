@@ -1,7 +1,7 @@
 # Copyright: changeops.rollback contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Real services for the tests of service_stop, service_start and verify: supervisord's and ones with commands."""
+"""What several modules are tested with: real services (supervisord's and ones with commands), a git work tree."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.changeops.rollback.plugins.module_utils._phase import run_step
 from ansible_collections.changeops.rollback.plugins.module_utils._restore_point import RestorePoint
+from ansible_collections.changeops.rollback.tests.unit.plugins.modules.git_work_tree import GITCONFIG, Repo, tree
 
 # A service that does what its options say: it listens on `port`; at SIGTERM it lingers for `linger` seconds; it dies
 # after `die` seconds with a secret in its last words; it opens the port only after `late` seconds; a `child` keeps the
@@ -181,3 +182,32 @@ def rig():
     yield made
     made.close()
     shutil.rmtree(place)
+
+
+@pytest.fixture(scope="session")
+def history(tmp_path_factory):
+    """Release 1, then the bad commit (it changes, adds and deletes a file), then an unrelated one."""
+    made = Repo(tmp_path_factory.mktemp("history"), Path("/nonexistent"))
+    made.git("init", "--quiet", "--initial-branch=main")
+    made.git("config", "user.name", "U")
+    made.git("config", "user.email", "u@example.org")
+    made.good = made.commit("Release 1", {"app.py": "one\n", "old.py": "old\n", "lib/x.py": "x\n", "README": "r\n"})
+    made.bad = made.commit("Add invoice totals", {"app.py": "two\n", "old.py": None, "new/y.py": "y\n"})
+    made.last = made.commit("Say more", {"README": "more\n"}, "2026-11-02T10:00:00Z")
+    return made
+
+
+@pytest.fixture
+def repo(history, tmp_path, monkeypatch):
+    """A copy of that repository, one run of git_revert on it, and a user whose git knows a name."""
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / ".gitconfig").write_text(GITCONFIG)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    made = Repo(tmp_path / "srv" / "shop", tmp_path / "state")
+    shutil.copytree(history.path, made.path, symlinks=True)
+    made.good, made.bad, made.last = history.good, history.bad, history.last
+    made.options = {"commits": [made.bad[:10]]}
+    made.files = tree(made.path)
+    return made

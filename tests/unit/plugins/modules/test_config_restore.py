@@ -353,10 +353,11 @@ def test_preflight_refuses_an_unclear_commit(host, params, said):
         host.step("preflight", **params)
 
 
-def test_the_commit_before_the_oldest_is_taken_whatever_the_order(host):
+@pytest.mark.parametrize("given", [["{third}", "{change}"], ["{change}^..{third}"], ["{good}..{third}"]])
+def test_the_commit_before_the_oldest_is_taken_whatever_the_order(host, given):
     host.write("app.ini", "third\n")
     third = host.commit("Third")
-    host.step("main", commits=[third, host.change])
+    host.step("main", commits=[name.format(third=third, change=host.change, good=host.good) for name in given])
     assert (host.config / "app.ini").read_text() == "debug = no\n"
 
 
