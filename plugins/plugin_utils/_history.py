@@ -190,9 +190,9 @@ class Store:
         except sa.exc.IntegrityError:
             raise
         except sa.exc.SQLAlchemyError as exc:
-            cause = str(getattr(exc, "orig", None) or exc).strip().splitlines()[0]
+            cause = str(getattr(exc, "orig", None) or exc).strip().splitlines()[0].rstrip(".")
             raise HistoryError(
-                f"The history {self._shown} cannot be used: {cause.rstrip('.')}. Mend that, or keep the history elsewhere: "
+                f"The history {self._shown} cannot be used: {cause}. Mend that, or keep the history elsewhere: "
                 f"rollback_history_url, or {URL_VARIABLE}."
             ) from exc
 

@@ -30,6 +30,8 @@ _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _DURATION = re.compile(r"(?:(\d{1,3})h)?(?:(\d{1,4})m)?(?:(\d{1,6})s)?")
 _FQCN = re.compile(r"[a-z_]\w*(\.[a-z_]\w*){2,}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# A name that useradd takes, also of a domain. Ansible puts it into the command line of sudo as it is.
+_USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.@-]{0,63}\$?")
 _TABLE = re.compile(r"\w+(\.\w+)?")
 # Words in a variable's name that make numbers below it text: 1234567 is a commit there, not a number.
 _TEXT_WORDS = frozenset({"commit", "commits", "revision", "revisions", "from", "to"})
@@ -175,6 +177,9 @@ class _Check:
             return None
         role = self._role(index, node, values)
         become_user = self._text(values, "become_user")
+        if become_user and not _USER.fullmatch(become_user):
+            shown = values["become_user"]
+            self._fault(shown.line, f"`become_user` is {shown.describe()}, which is not the name of a user.")
         phase = Phase(
             index=index,
             role=role,
@@ -217,6 +222,8 @@ class _Check:
         for key, value in values.items():
             if not _NAME.fullmatch(key):
                 self._fault(value.line, f"'{key}' is not a variable's name: letters, digits and '_' only.")
+            elif key.startswith("ansible_"):
+                self._fault(value.line, f"`{key}` says how Ansible reaches a host. Set it in the inventory.")
             elif phase.ours and not key.startswith((f"{phase.ours}_", "rollback_")):
                 prefixed = f"{phase.ours}_{key}"
                 hint = near(prefixed, known) or f" Write `{prefixed}`."

@@ -281,7 +281,7 @@ def test_describe_masks_secrets():
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         process.stdout.readline()
         said = _processes.describe(process.pid)
-    assert said.startswith(f"process {process.pid} ({sys.executable} -c ")
+    assert said.startswith(f"process {process.pid} ({os.path.basename(sys.executable)} -c ")
     assert "--password=********" in said and "hunter2" not in said
 
 

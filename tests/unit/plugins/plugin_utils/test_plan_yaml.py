@@ -3,7 +3,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-import datetime
 import typing as t
 
 import pytest
@@ -119,46 +118,6 @@ def test_plan_error_shows_thirty_faults_and_counts_the_rest() -> None:
     assert (len(lines), lines[-1]) == (31, "... and 70 more faults.")
 
 
-KEYS = st.sampled_from(
-    [
-        *(
-            "title",
-            "date",
-            "implemented_by",
-            "hosts",
-            "rollback",
-            "possible",
-            "reason",
-            "method",
-            "accept_loss",
-            "risks",
-        ),
-        *("issue", "mitigation", "phases", "role", "vars", "estimate", "timeout", "become", "become_user"),
-        *("environment", "on_failure", "schema_compatible", "git_revert_commits"),
-    ]
-)
-SCALARS = st.one_of(
-    st.none(),
-    st.booleans(),
-    st.integers(),
-    st.floats(),
-    st.text(max_size=12),
-    st.dates(),
-    st.datetimes(timezones=st.just(datetime.UTC)),
-    st.binary(max_size=4),
-    st.sampled_from(
-        ["git_revert", "backup", "verify", "a.b.c", "2m", "2026-11-20", "{{ x }}", "shop", "stop", "4f1c2e9"]
-    ),
-)
-VALUES = st.recursive(
-    SCALARS,
-    lambda inner: st.one_of(
-        st.lists(inner, max_size=4), st.dictionaries(st.one_of(KEYS, st.text(max_size=4)), inner, max_size=6)
-    ),
-    max_leaves=25,
-)
-
-
 def loads_or_says_why(data: bytes) -> None:
     try:
         plan = check_plan(data, "C001", "changes/C001.yml")
@@ -166,12 +125,6 @@ def loads_or_says_why(data: bytes) -> None:
         assert error.faults and str(error)
     else:
         assert plan.title and plan.date and plan.complexity
-
-
-@settings(max_examples=150, deadline=None, database=None)
-@given(st.dictionaries(KEYS, VALUES, max_size=9))
-def test_any_structure_loads_or_has_faults(document: dict[str, t.Any]) -> None:
-    loads_or_says_why(yaml.dump(document, allow_unicode=True).encode("utf-8", "surrogatepass"))
 
 
 @settings(max_examples=200, deadline=None, database=None)
