@@ -172,10 +172,10 @@ def _survey(ctx: Context) -> tuple[Manifest, dict[str, Found], list[str]]:
     faults: list[str] = []
     found: dict[str, Found] = {}
     for item in ctx.params["paths"]:
-        path, source = _path(item, repo)
+        path, may_be_absent = _path(item, repo)
         if os.path.lexists(path):
             _look_below(path, str(ctx.point.state_dir), found, faults)
-        elif source or (git and _git_knew(git, path)):
+        elif may_be_absent or (git and _git_knew(git, path)):
             found[path] = Found(ABSENT)  # the change removed it; config_restore brings it back
         else:
             faults.append(f"{path} does not exist.")
@@ -208,18 +208,19 @@ def _look_below(path: str, skip: str, found: dict[str, Found], faults: list[str]
             faults.append(f"{exc.filename} cannot be read ({exc.strerror}).")
 
 
-def _path(item: t.Any, repo: str | None) -> tuple[str, str | None]:
-    """The absolute path of an item of ``paths``, and where its kept copy lies if the item says so."""
-    source = None
+def _path(item: t.Any, repo: str | None) -> tuple[str, bool]:
+    """The absolute path of an item of ``paths``, and whether the item says where else its content comes from."""
+    elsewhere = False
     if isinstance(item, dict):
-        item, source = item.get("path"), item.get("source")
+        elsewhere = any(item.get(name) for name in ("source", "content", "template", "given"))
+        item = item.get("path")
     if not isinstance(item, str) or not item:
         raise PhaseError(f"backup_paths: {item!r} is not a path. Write a path, or a dictionary with 'path'.")
     if not os.path.isabs(item) and not repo:
         raise PhaseError(
             f"backup_paths: {item} is relative, and there is no repository. Set backup_repo (rollback_repo)."
         )
-    return os.path.normpath(os.path.join(repo or "/", item)), source
+    return os.path.normpath(os.path.join(repo or "/", item)), elsewhere
 
 
 def _git_knew(git: Git, path: str) -> bool:

@@ -18,6 +18,8 @@ import typing as t
 from pathlib import Path
 
 from ._command import PhaseError
+from ._config_diff import diff_of, said_of
+from ._config_items import command
 from ._config_wanted import Change, Survey, survey
 from ._files import (
     ABSENT,
@@ -28,6 +30,7 @@ from ._files import (
     keep,
     look,
     put_back,
+    put_beside,
     put_file,
     put_link,
     remove,
@@ -36,9 +39,9 @@ from ._files import (
     walk,
 )
 from ._phase import Context, Report
-from ._redact import redact
+from ._redact import redact_config
 
-_SHOWN = 1 << 18  # bytes; larger files are named in the diff, not shown
+_SELINUX = "/sys/fs/selinux/enforce"  # there where SELinux is enabled
 
 Record = t.Dict[str, t.Any]
 
@@ -51,6 +54,8 @@ def preflight(ctx: Context) -> Report:
             found, "would become what it was before the change", "The config is as it was before the change."
         )
         report.pending = bool(found.changes)
+        _validation(ctx)
+        _validate_each(ctx, found.changes)
         if not ctx.check and "kept" not in ctx.prepared:
             report.prepared = {"kept": {change.path: _keep(ctx, change).record() for change in found.changes}}
     report.changed = False
@@ -69,9 +74,12 @@ def main(ctx: Context) -> Report:
         )
         report.before = {}  # what preflight found; between it and now the code was reverted
         if not ctx.check and found.changes:
+            _validate_each(ctx, found.changes)
             _note(ctx, found.changes)
             for change in found.changes:
-                _act(change)
+                _act(ctx, change)
+        if not ctx.check and (found.changes or ctx.resumed):
+            _validate_all(ctx)
     report.after = dict(found.state, **{change.path: change.then.sha256 for change in found.changes})
     return report
 
@@ -107,7 +115,7 @@ def recover(ctx: Context) -> Report:
             record["path"],
             "What was there before is in {}.".format(_copy(ctx, Found.read(record["was"])))
             if record["was"]["kind"] == FILE
-            else "Before, there was {}.".format(_said(Found.read(record["was"]))),
+            else "Before, there was {}.".format(said_of(Found.read(record["was"]))),
         )
         for record in left
     ]
@@ -163,7 +171,58 @@ def _note(ctx: Context, changes: list[Change]) -> None:
     ctx.note(replaced=list(records.values()))
 
 
-def _act(change: Change) -> None:
+def _validation(ctx: Context) -> list[str]:
+    """The command that says whether all of the config is valid."""
+    return command(ctx.params.get("validate"), "config_restore_validate")
+
+
+def _validate_each(ctx: Context, changes: list[Change]) -> None:
+    """Run the files' own validations, each on the new file beside the place that it is for.
+
+    Not in check mode, in which nothing is written there.
+
+    :raises PhaseError: a new file is not valid; none has taken its place.
+    """
+    for change in changes:
+        if ctx.check or not change.item.validate or change.then.kind != FILE:
+            continue
+        content = t.cast("Path", change.content)
+        there = os.path.isdir(os.path.dirname(change.path))
+        with put_beside(change.path if there else str(content), content, change.then) as new:
+            said = _invalid(ctx, [part.replace("%s", new) for part in change.item.validate], change.item.secret)
+        if said:
+            raise PhaseError(
+                f"{change.path} would not be valid, so nothing was replaced. {said} Correct what it comes from "
+                f"({change.origin}), or its validate."
+            )
+
+
+def _validate_all(ctx: Context) -> None:
+    """Run the validation of all of the config, now that it is in place.
+
+    :raises PhaseError: it is not valid; what was there before has been put back.
+    """
+    argv = _validation(ctx)
+    said = _invalid(ctx, argv, False) if argv else ""
+    if said:
+        recover(ctx)
+        raise PhaseError(
+            f"The restored config is not valid, so what was there before was put back. {said} Correct what "
+            "config_restore_paths restores, or config_restore_validate."
+        )
+
+
+def _invalid(ctx: Context, argv: list[str], secret: bool) -> str:
+    """Why a validation refuses, as a sentence; empty if it does not."""
+    done = ctx.commands.run(argv, check=False)
+    if not done.rc:
+        return ""
+    lines = redact_config(done.err.strip() or done.out.strip() or "it printed nothing").splitlines()
+    said = "what it printed is not shown, because the file is secret" if secret else " / ".join(lines[-6:])
+    return "'{}' ended with exit code {}: {}.".format(" ".join(argv), done.rc, said.rstrip("."))
+
+
+def _act(ctx: Context, change: Change) -> None:
     path, then = change.path, change.then
     if then.kind == ABSENT:
         remove(path)
@@ -171,6 +230,7 @@ def _act(change: Change) -> None:
     if look(path, digest=False).kind == FOLDER:  # all that was in it has been removed
         for one in reversed(list(walk(path))):
             os.rmdir(one)
+    made = _missing_folders(path)
     _make_folders(path)
     if then.kind == LINK:
         put_link(path, t.cast("str", then.target))
@@ -178,6 +238,17 @@ def _act(change: Change) -> None:
         set_access(path, then)
     else:
         put_file(path, t.cast("Path", change.content), then)
+    if change.now.kind != FILE:
+        _label(ctx, [*made, path])
+
+
+def _label(ctx: Context, paths: list[str]) -> None:
+    """Give new files the SELinux context that the host's policy has for them, where there is SELinux.
+
+    A file that replaces another one has that one's.
+    """
+    if os.path.exists(_SELINUX) and shutil.which("restorecon", path=ctx.commands.environ.get("PATH")):
+        ctx.commands.run(["restorecon", *paths], check=False)
 
 
 def _missing_folders(path: str, removed: t.Container[str] = ()) -> list[str]:
@@ -205,41 +276,6 @@ def _report(found: Survey, verb: str, nothing: str) -> Report:
         f"{names} {verb}." if names else nothing,
         changed=bool(names),
         before=found.state,
-        diff=[_diff(change) for change in found.changes],
+        diff=[diff_of(change) for change in found.changes],
         warnings=found.warnings,
     )
-
-
-def _diff(change: Change) -> dict[str, str]:
-    """A change as Ansible shows it, without secrets."""
-    now, then = change.now, change.then
-    before = _shown(now, Path(change.path))
-    after = _shown(then, change.content)
-    if before == after:
-        after += "(the difference is in a masked value)\n" if not now.same_content(then) else ""
-    if FILE == now.kind == then.kind and now.mode != then.mode:
-        before, after = f"mode: {now.mode:04o}\n{before}", f"mode: {then.mode:04o}\n{after}"
-    return {
-        "before": before,
-        "after": after,
-        "before_header": f"{change.path} ({_said(now)})" if now.kind != FILE else change.path,
-        "after_header": f"{change.path} ({_said(then)})"
-        if then.kind != FILE
-        else f"{change.path} (from {change.origin})",
-    }
-
-
-def _said(found: Found) -> str:
-    return {ABSENT: "no such file", LINK: f"a symlink to {found.target}"}.get(found.kind, f"a {found.kind}")
-
-
-def _shown(found: Found, content: Path | None) -> str:
-    if found.kind == LINK:
-        return f"-> {found.target}\n"
-    if found.kind != FILE or content is None:
-        return ""
-    data = content.read_bytes() if found.size <= _SHOWN else b"\0"
-    with contextlib.suppress(UnicodeDecodeError):
-        if b"\0" not in data:
-            return redact(data.decode("utf-8"))
-    return f"(not shown: {found.size} bytes, SHA-256 {found.sha256})\n"

@@ -14,6 +14,8 @@ import typing as t
 from pathlib import Path
 
 from ._command import PhaseError
+from ._config_items import Item, new_access, not_writable, read_item, whole_items, with_x
+from ._env_file import assignments, edited
 from ._files import ABSENT, FILE, FOLDER, LINK, SPECIAL, Found, link_to, look, walk
 from ._git import Git
 from ._git_commits import named_commits
@@ -27,7 +29,7 @@ class Change:
     """One file that is to be written or removed.
 
     ``now`` and ``then``: what lies at ``path`` (absolute) and what is to lie there. ``content``: where the content for
-    it lies, None for links and removals. ``origin``: where that comes from, in words.
+    it lies, None for links and removals. ``origin``: where that comes from, in words. ``item``: what asks for it.
     """
 
     path: str
@@ -35,6 +37,7 @@ class Change:
     then: Found
     content: Path | None = None
     origin: str = ""
+    item: Item = dataclasses.field(default=Item(""))
 
 
 @dataclasses.dataclass
@@ -46,17 +49,20 @@ class Survey:
     warnings: list[str] = dataclasses.field(default_factory=list)
     faults: list[str] = dataclasses.field(default_factory=list)
 
-    def want(self, path: str, now: Found, then: Found, content: Path | None = None, origin: str = "") -> None:
-        """Note that ``then`` is to lie at ``path``."""
+    def want(
+        self, item: Item, path: str, now: Found, then: Found, content: Path | None = None, origin: str = ""
+    ) -> None:
+        """Note that ``then`` is to lie at ``path``, with the owner and mode that ``item`` asks for."""
         self.state[path] = now.sha256
+        then = item.access(then)
         if now.kind in (FOLDER, SPECIAL):
             self.faults.append(
                 f"{path} is {'a folder' if now.kind == FOLDER else 'a socket, pipe or device'} now, "
                 "and was a file before the change; move it away."
             )
-        elif not now.same_content(then) or (then.kind == FILE and now.mode != then.mode):
-            self.faults.extend(_not_writable(path, now))
-            self.changes.append(Change(path, now, then, content, origin))
+        elif not now.same_content(then) or (then.kind == FILE and not now.same_access(then)):
+            self.faults.extend(not_writable(path, now, then))
+            self.changes.append(Change(path, now, then, content, origin, item))
 
 
 def survey(ctx: Context, scratch: Path, later: bool = False) -> Survey:
@@ -67,22 +73,26 @@ def survey(ctx: Context, scratch: Path, later: bool = False) -> Survey:
     """
     found = Survey()
     place = _Place(ctx)
-    in_git: list[str] = []
-    outside: list[tuple[str, str]] = []
-    for item in ctx.params["paths"]:
+    in_git: dict[str, Item] = {}
+    outside: list[tuple[str, Item]] = []
+    for given in whole_items(ctx.params):
         try:
-            path, source = place.resolve(item)
+            item = read_item(given)
+            path = place.resolve(item)
         except PhaseError as exc:
             found.faults.append(str(exc))
             continue
-        if source is None:
-            in_git.append(path)
+        if item.in_git:
+            in_git[path] = item
         else:
-            outside.append((path, source))
+            outside.append((path, item))
     if in_git and place.git is not None:
-        _compare_git(ctx, place, found, list(dict.fromkeys(in_git)), scratch / "tree", later)
-    for path, source in outside:
-        _compare_source(place, found, path, source)
+        _compare_git(ctx, place, found, in_git, scratch / "tree", later)
+    for number, (path, item) in enumerate(outside):
+        try:
+            _compare_given(place, found, path, item, scratch / f"given-{number}")
+        except PhaseError as exc:
+            found.faults.append(str(exc))
     if found.faults:
         raise PhaseError(
             "The config cannot be restored: {}".format(" ".join(dict.fromkeys(found.faults))), faults=found.faults
@@ -112,22 +122,12 @@ class _Place:
         found.faults.append(f"{path} leads out of {self.top}, to {final}; name that file by its absolute path.")
         return True
 
-    def resolve(self, item: t.Any) -> tuple[str, str | None]:
-        """The absolute path of an item, its parents resolved, and its source; None where it is taken from git.
+    def resolve(self, item: Item) -> str:
+        """The absolute path of an item, its parents resolved.
 
-        :raises PhaseError: the item is no path, or leads out of where it belongs.
+        :raises PhaseError: it leads out of where it belongs, or it is not said where its content comes from.
         """
-        source = None
-        name = item
-        if isinstance(item, dict):
-            unknown = sorted(set(item) - {"path", "source"})
-            if unknown:
-                raise PhaseError(
-                    f"config_restore_paths: {item} has the unknown key '{unknown[0]}'; write path and source."
-                )
-            name, source = item.get("path"), item.get("source")
-        if not isinstance(name, str) or not name:
-            raise PhaseError(f"config_restore_paths: {item!r} is no path; write a path, or path and source.")
+        name = item.path
         relative = not os.path.isabs(name)
         if relative and not self.repo:
             raise PhaseError(f"{name} is relative and there is no repository; set config_restore_repo (rollback_repo).")
@@ -139,13 +139,14 @@ class _Place:
             raise PhaseError(f"{name} leads out of {self.top}, to {path}; name such a file by its absolute path.")
         if inside and os.path.relpath(path, self.top).split(os.sep)[0] == ".git":
             raise PhaseError(f"{name} is git's own; it is no config.")
-        if source is None and not inside:
-            raise PhaseError(f"{name} is outside git, so say where its kept copy lies: {{path: {name}, source: ...}}.")
-        if source is None and path == self.top:
+        if item.in_git and not inside:
+            raise PhaseError(
+                f"{name} is outside git, so say where its content comes from: source (a kept copy on the host), "
+                f"content, template or keys, as {{path: {name}, source: ...}}."
+            )
+        if item.in_git and path == self.top:
             raise PhaseError(f"{name} is the whole repository; list the files and folders that are config.")
-        if source is not None and not (isinstance(source, str) and os.path.isabs(source)):
-            raise PhaseError(f"The source of {name} must be an absolute path, not {source!r}.")
-        return path, source
+        return path
 
 
 def base_commit(git: Git, commit: str, commits: t.Sequence[str]) -> str:
@@ -182,18 +183,19 @@ def _under(name: str, items: t.Iterable[str]) -> bool:
     return any(name == item or name.startswith(item + "/") for item in items)
 
 
-def _compare_git(ctx: Context, place: _Place, found: Survey, paths: list[str], tree: Path, later: bool) -> None:
+def _compare_git(ctx: Context, place: _Place, found: Survey, paths: dict[str, Item], tree: Path, later: bool) -> None:
     """Compare files and folders in git with the commit before the change."""
     git = t.cast("Git", place.git)
     commits = [full for name in ctx.params["commits"] or [] for full in named_commits(git, name)]
     base = base_commit(git, ctx.params["commit"], commits)
-    items = [os.path.relpath(path, place.top) for path in paths]
+    asked = {os.path.relpath(path, place.top): item for path, item in paths.items()}
+    items = list(asked)
     wanted = _wanted(git, base, items)
     index = _index(git, items)
-    for item in items:
-        if not any(_under(name, [item]) for name in (*wanted, *index)) and not _ever(git, item):
+    for listed in items:
+        if not any(_under(name, [listed]) for name in (*wanted, *index)) and not _ever(git, listed):
             found.faults.append(
-                f"git knows no '{item}' in {place.top}, neither in {base[:10]} nor later; check how it is spelt."
+                f"git knows no '{listed}' in {place.top}, neither in {base[:10]} nor later; check how it is spelt."
             )
     added = _added(git, commits) if commits else set(index)
     cleared = set()
@@ -201,7 +203,7 @@ def _compare_git(ctx: Context, place: _Place, found: Survey, paths: list[str], t
         path = os.path.join(place.top, name)
         now = look(path)
         if now.kind in (FILE, LINK) and not place.leads_out(found, path):
-            found.want(path, now, Found(ABSENT))
+            found.want(_item_of(name, asked), path, now, Found(ABSENT))
             cleared.add(path)
     if wanted:
         git.export(base, tree, *wanted)
@@ -211,21 +213,22 @@ def _compare_git(ctx: Context, place: _Place, found: Survey, paths: list[str], t
         if mode == _GIT_SUBMODULE:
             found.warnings.append(f"{name} is a submodule; it is left alone.")
             continue
+        item = _item_of(name, asked)
         now = _now(path, cleared)
         own_link = _GIT_LINK in (mode, index.get(name))  # git says that the entry itself is, or was, the symlink
         follow = now.kind == LINK and not own_link
         if not _under(path, cleared) and place.leads_out(found, path, follow):
             continue
         if mode == _GIT_LINK:
-            found.want(path, now, link_to(os.readlink(str(tree / name))), origin=base[:10])
+            found.want(item, path, now, link_to(os.readlink(str(tree / name))), origin=base[:10])
             continue
         if follow:
             path = os.path.realpath(path)
             now = look(path)
-        like = now if now.kind == FILE else _new_access(path)
-        bits = _with_x(like.mode, mode == _GIT_EXECUTABLE) if keeps_mode or now.kind != FILE else like.mode
+        like = now if now.kind == FILE else new_access(path)
+        bits = with_x(like.mode, mode == _GIT_EXECUTABLE) if keeps_mode or now.kind != FILE else like.mode
         then = dataclasses.replace(look(str(tree / name)), mode=bits, uid=like.uid, gid=like.gid)
-        found.want(path, now, then, tree / name, base[:10])
+        found.want(item, path, now, then, tree / name, base[:10])
     if later and commits:
         _warn_of_later(git, place, found, base, commits)
 
@@ -242,26 +245,70 @@ def _now(path: str, cleared: set[str]) -> Found:
     return now
 
 
-def _compare_source(place: _Place, found: Survey, path: str, source: str) -> None:
-    """Compare a file with its kept copy."""
-    file = look(os.path.realpath(source))
-    if file.kind != FILE:
-        found.faults.append(f"There is no kept copy {source} for {path}; put it there, or correct its source.")
-        return
+def _item_of(name: str, asked: dict[str, Item]) -> Item:
+    """The item that asks for the file ``name``: of several the one that says most."""
+    return asked[max((path for path in asked if _under(name, [path])), key=len)]
+
+
+def _compare_given(place: _Place, found: Survey, path: str, item: Item, scratch: Path) -> None:
+    """Compare a file that does not come from git with what it is to be.
+
+    :arg scratch: where content is put that lies nowhere yet.
+    :raises PhaseError: an environment file cannot be read, or written as is asked.
+    """
     if place.inside(path) and place.leads_out(found, path, follow=True):
         return
     final = os.path.realpath(path)
     now = look(final)
-    like = now if now.kind == FILE else file
-    if now.kind != FILE and os.geteuid() != 0 and file.uid != os.geteuid():
-        found.warnings.append(
-            f"{final} will belong to uid {os.geteuid()}, because only root can give it to uid {file.uid}."
-        )
-        like = dataclasses.replace(_new_access(final), mode=file.mode)
     if not os.path.isdir(os.path.dirname(final)):
         found.faults.append(f"There is no folder {os.path.dirname(final)} for {path}; make it first.")
         return
-    found.want(final, now, dataclasses.replace(file, mode=like.mode, uid=like.uid, gid=like.gid), Path(source), source)
+    kept = look(os.path.realpath(item.source)) if item.source else None
+    if kept is not None and kept.kind != FILE:
+        found.faults.append(f"There is no kept copy {item.source} for {path}; put it there, or correct its source.")
+        return
+    like = now if now.kind == FILE else kept or new_access(final)
+    if now.kind != FILE and kept is not None and os.geteuid() != 0 and kept.uid != os.geteuid() and item.uid is None:
+        found.warnings.append(
+            f"{final} will belong to uid {os.geteuid()}, because only root can give it to uid {kept.uid}."
+        )
+        like = dataclasses.replace(new_access(final), mode=kept.mode)
+    if now.kind != FILE and kept is None and item.secret:
+        like = dataclasses.replace(like, mode=0o600)
+    content = _content(final, now, item, scratch)
+    then = dataclasses.replace(look(os.path.realpath(content)), mode=like.mode, uid=like.uid, gid=like.gid)
+    found.want(item, final, now, then, content, item.origin)
+
+
+def _content(path: str, now: Found, item: Item, scratch: Path) -> Path:
+    """Where the content that ``item`` wants for ``path`` lies."""
+    if item.content is not None:
+        scratch.write_bytes(item.content.encode("utf-8"))
+        return scratch
+    keys = item.keys
+    if item.only:
+        there = {one.key: one.value for one in assignments(_text(str(item.source)), str(item.source))}
+        keys = {key: there.get(key) for key in item.only}
+    if keys is None:
+        return Path(str(item.source))
+    if now.kind != FILE:
+        raise PhaseError(f"There is no file {path}, so no keys in it can be changed; give it content or source.")
+    text = edited(_text(path), path, keys)
+    says = {one.key: one.value for one in assignments(text, path)}
+    for key, value in keys.items():
+        if says.get(key) != value:
+            raise PhaseError(f"The value of {key} cannot be written to {path} so that it reads back; change its value.")
+    scratch.write_bytes(text.encode("utf-8"))
+    return scratch
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_bytes().decode("utf-8")
+    except UnicodeDecodeError:
+        raise PhaseError(
+            f"{path} is not UTF-8 text, so no keys in it can be changed; give it content or source."
+        ) from None
 
 
 def _wanted(git: Git, base: str, items: list[str]) -> dict[str, str]:
@@ -312,35 +359,3 @@ def _warn_of_later(git: Git, place: _Place, found: Survey, base: str, commits: t
                 f"{name} was changed by {', '.join(others)} too, since the commit before the change. "
                 "It becomes what it was before all of them."
             )
-
-
-def _with_x(mode: int, executable: bool) -> int:
-    """``mode`` with git's executable bit: whoever may read may execute. Git looks at the owner's bit only."""
-    if bool(mode & 0o100) == executable:
-        return mode
-    return mode | (mode & 0o444) >> 2 if executable else mode & ~0o111
-
-
-def _new_access(path: str) -> Found:
-    """Owner and mode for a file that is not there yet: as if the owner of its folder had made it."""
-    folder = os.path.dirname(path)
-    while not os.path.isdir(folder):
-        folder = os.path.dirname(folder)
-    status = os.stat(folder)
-    root = os.geteuid() == 0
-    return Found(
-        FILE, mode=0o644, uid=status.st_uid if root else os.geteuid(), gid=status.st_gid if root else os.getegid()
-    )
-
-
-def _not_writable(path: str, now: Found) -> t.Iterator[str]:
-    """Why ``path`` cannot be replaced by this user with its owner kept, in sentences."""
-    folder = os.path.dirname(path)
-    while not os.path.isdir(folder):
-        folder = os.path.dirname(folder)
-    if not os.access(folder, os.W_OK | os.X_OK):
-        yield f"uid {os.geteuid()} may not write in {folder}, so {path} cannot be replaced; use become or become_user."
-    elif now.kind == FILE and os.geteuid() not in (0, now.uid):
-        yield f"{path} belongs to uid {now.uid}, which uid {os.geteuid()} cannot keep; use become or become_user."
-    elif now.kind == FILE and os.geteuid() != 0 and now.gid not in (*os.getgroups(), os.getegid()):
-        yield f"{path} belongs to gid {now.gid}, which uid {os.geteuid()} cannot keep; use become or become_user."

@@ -18,6 +18,7 @@ from ._command import PhaseError
 _ASSIGNMENT = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=(.*)", re.DOTALL)
 _QUOTED = re.compile(r"'([^']*)'|\"((?:[^\"\\]|\\.)*)\"", re.DOTALL)
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+_PLAIN = re.compile(r"[A-Za-z0-9_@%+=:,./-]*")
 
 
 class Assignment(t.NamedTuple):
@@ -93,3 +94,40 @@ def _value(raw: str) -> str:
             lambda m: "" if m.group(1) == "\n" else m.group(1) if m.group(1) in '"\\`$' else m.group(0), double
         )
     return _ESCAPED.sub(lambda m: "" if m.group(1) == "\n" else m.group(1), text)
+
+
+def edited(text: str, where: str, wanted: t.Mapping[str, str | None]) -> str:
+    """``text`` with the keys of ``wanted`` changed, each to its value, or removed where that is None.
+
+    Every other line stays as it is, and so does the line of a key that has its value already. A key that is not there
+    is added at the end.
+
+    :raises PhaseError: a line of the text cannot be read.
+    """
+    lines: list[str | None] = list(text.splitlines(keepends=True))
+    end = "\r\n" if "\r\n" in text else "\n"
+    there = assignments(text, where)
+    found = {one.key: one for one in there}  # of two the later one counts
+    for one in there:
+        counts = one is found[one.key]
+        if one.key not in wanted or (counts and one.value == wanted[one.key]):
+            continue
+        head = (lines[one.first] or "").partition("=")[0]
+        lines[one.first : one.last + 1] = [None] * (one.last + 1 - one.first)
+        value = wanted[one.key]
+        if counts and value is not None:
+            lines[one.first] = f"{head}={quoted(value)}{end}"
+    body = "".join(line for line in lines if line is not None)
+    for key, value in wanted.items():
+        if key not in found and value is not None:
+            body += ("" if not body or body.endswith("\n") else end) + f"{key}={quoted(value)}{end}"
+    return body
+
+
+def quoted(value: str) -> str:
+    """A value as systemd, shells and dotenv read it back."""
+    if _PLAIN.fullmatch(value):
+        return value
+    if "'" not in value and "\\" not in value:
+        return f"'{value}'"
+    return '"{}"'.format(re.sub(r'(["\\`$])', r"\\\1", value))

@@ -9,6 +9,7 @@ Everything is written beside its target, synced and renamed: a reader sees the o
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import dataclasses
 import hashlib
@@ -30,6 +31,7 @@ class Found:
 
     ``kind``: absent, file, folder, link or special (sockets, devices). ``mode``: permission bits. ``size``: bytes.
     ``sha256``: of a file's content or of a link's target, else None. ``target``: where a link points, else None.
+    ``xattrs``: a file's extended attributes (ACL, SELinux context), in Base64, by name.
     """
 
     kind: str
@@ -40,6 +42,7 @@ class Found:
     size: int = 0
     sha256: str | None = None
     target: str | None = None
+    xattrs: t.Dict[str, str] = dataclasses.field(default_factory=dict)  # noqa: UP006 (read at run time by Python 3.8)
 
     @classmethod
     def read(cls, record: t.Mapping[str, t.Any]) -> Found:
@@ -82,7 +85,7 @@ def look(path: str, digest: bool = True) -> Found:
         return dataclasses.replace(found, kind=LINK, size=link.size, sha256=link.sha256, target=link.target)
     if stat.S_ISREG(mode):
         sha256 = sha256_file(Path(path)) if digest else None
-        return dataclasses.replace(found, kind=FILE, size=status.st_size, sha256=sha256)
+        return dataclasses.replace(found, kind=FILE, size=status.st_size, sha256=sha256, xattrs=_xattrs(path))
     return found
 
 
@@ -110,7 +113,7 @@ def keep(path: str, copy: Path) -> Found:
     make_private(copy.parent)
     found = look(path, digest=False)
     with open(path, "rb") as source:
-        digest = _write_beside(str(copy), source, 0o600)
+        digest = _write(str(copy), source, 0o600)
     if sha256_file(copy) != digest:
         raise PhaseError(f"{copy} was written and reads back differently. Check the disk, then run the same again.")
     now = look(path, digest=False)
@@ -122,10 +125,25 @@ def keep(path: str, copy: Path) -> Found:
     return dataclasses.replace(found, sha256=digest)
 
 
-def put_file(path: str, content: Path, like: Found, mtime: bool = False) -> None:
-    """Give the file ``path`` the content of ``content``, with owner and mode of ``like``, and its time if ``mtime``."""
+def put_file(path: str, content: Path, like: Found) -> None:
+    """Give the file ``path`` the content of ``content``, with owner and mode of ``like``.
+
+    It keeps the extended attributes (ACL, SELinux context) of the file that it replaces.
+    """
     with content.open("rb") as source:
-        _write_beside(path, source, like.mode, like, mtime)
+        _write(path, source, like.mode, dataclasses.replace(like, xattrs=_xattrs(path)))
+
+
+@contextlib.contextmanager
+def put_beside(path: str, content: Path, like: Found) -> t.Iterator[str]:
+    """For as long as the block lasts, the name of a file beside ``path`` that is what ``put_file`` would make of it."""
+    temporary = temporary_name(path)
+    try:
+        with content.open("rb") as source:
+            _write_temporary(temporary, source, like.mode, dataclasses.replace(like, xattrs=_xattrs(path)))
+        yield temporary
+    finally:
+        remove(temporary)
 
 
 def put_link(path: str, target: str) -> None:
@@ -170,11 +188,14 @@ def put_back(path: str, found: Found, copy: Path) -> None:
         put_link(path, t.cast("str", found.target))
         if os.geteuid() == 0:
             os.lchown(path, found.uid, found.gid)
+        if found.mtime_ns:
+            os.utime(path, ns=(found.mtime_ns, found.mtime_ns), follow_symlinks=False)
     else:
         fault = damage(copy, found)
         if fault:
             raise PhaseError(f"{path} cannot be put back: {fault}")
-        put_file(path, copy, found, mtime=True)
+        with copy.open("rb") as source:
+            _write(path, source, found.mode, found, mtime=True)
 
 
 def damage(copy: Path, found: Found) -> str:
@@ -202,41 +223,51 @@ def _own(fd: int, like: Found) -> None:
         os.fchown(fd, like.uid, like.gid)
 
 
-def _write_beside(path: str, source: t.BinaryIO, mode: int, like: Found | None = None, mtime: bool = False) -> str:
+def _write(path: str, source: t.BinaryIO, mode: int, like: Found | None = None, mtime: bool = False) -> str:
     """Write ``source`` to a new file beside ``path``, rename it to ``path`` and return its SHA-256."""
     temporary = temporary_name(path)
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(temporary)
-    digest = hashlib.sha256()
-    # exclusive: in a folder that somebody else may write to, the name must not be a planted symlink
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:
-        with os.fdopen(fd, "wb") as stream:
-            for block in iter(lambda: source.read(_BLOCK), b""):
-                digest.update(block)
-                stream.write(block)
-            stream.flush()
-            if like is not None:
-                _copy_attributes(path, stream.fileno())
-                _own(stream.fileno(), like)
-            os.fchmod(stream.fileno(), mode)
-            if like is not None and mtime:
-                os.utime(stream.fileno(), ns=(like.mtime_ns, like.mtime_ns))
-            os.fsync(stream.fileno())
+        digest = _write_temporary(temporary, source, mode, like, mtime)
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
     sync_directory(Path(path).parent)
+    return digest
+
+
+def _write_temporary(temporary: str, source: t.BinaryIO, mode: int, like: Found | None, mtime: bool = False) -> str:
+    """Write ``source`` to the new file ``temporary``, with owner and attributes of ``like``; return its SHA-256."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(temporary)
+    digest = hashlib.sha256()
+    # exclusive: in a folder that somebody else may write to, the name must not be a planted symlink
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(fd, "wb") as stream:
+        for block in iter(lambda: source.read(_BLOCK), b""):
+            digest.update(block)
+            stream.write(block)
+        stream.flush()
+        if like is not None:
+            for name, value in like.xattrs.items():
+                with contextlib.suppress(OSError):  # not every user may set every one, nor every file system
+                    os.setxattr(stream.fileno(), name, base64.b64decode(value))
+            _own(stream.fileno(), like)
+        os.fchmod(stream.fileno(), mode)
+        if like is not None and mtime:
+            os.utime(stream.fileno(), ns=(like.mtime_ns, like.mtime_ns))
+        os.fsync(stream.fileno())
     return digest.hexdigest()
 
 
-def _copy_attributes(path: str, fd: int) -> None:
-    """Give a new file the extended attributes (SELinux context, ACL) of the one that it replaces."""
+def _xattrs(path: str) -> dict[str, str]:
+    """The extended attributes of the file ``path``; none where it is no file, or the system has no such thing."""
     if not hasattr(os, "listxattr") or not os.path.isfile(path) or os.path.islink(path):
-        return
+        return {}
+    found = {}
     with contextlib.suppress(OSError):
         for name in os.listxattr(path):
             with contextlib.suppress(OSError):
-                os.setxattr(fd, name, os.getxattr(path, name))
+                found[name] = base64.b64encode(os.getxattr(path, name)).decode("ascii")
+    return found

@@ -31,8 +31,8 @@ options:
       - Config files and folders to keep, relative to O(repo) or absolute. Folders are kept with all that is in them,
         symlinks as symlinks.
       - An item can also be a dictionary with C(path). Other keys are for M(changeops.rollback.config_restore).
-      - A path that does not exist is an error, unless git knows it from earlier commits or the item has C(source). Then
-        its absence is noted.
+      - A path that does not exist is an error, unless git knows it from earlier commits or the item says where its
+        content comes from (C(source), C(content), C(template)). Then its absence is noted.
     type: list
     elements: raw
     default: []

@@ -11,12 +11,12 @@ module: config_restore
 short_description: Make config files what they were before a change
 description:
   - Files and folders in git become what they were in the commit before the change. Files outside git get the content of
-    a kept copy.
-  - Owner and mode of existing files are kept. Git has a say in the executable bit only.
+    a kept copy, of a template, or content that is given. In environment files single keys can be changed.
+  - Owner, mode, ACL and SELinux context of existing files are kept. Git has a say in the executable bit only.
   - Files that the change added to a listed folder are removed. Untracked files there are left alone.
   - Each file is written beside its target and renamed. What is replaced or removed is kept in the restore point, and
     O(step=recover) puts it back, except where somebody has edited the file since.
-  - Secret-looking values are masked in the diff.
+  - Secret-looking values are masked in the diff. Content and values of keys are not logged.
 author:
   - changeops.rollback contributors (@changeops)
 extends_documentation_fragment:
@@ -28,11 +28,32 @@ options:
   paths:
     description:
       - What to restore. A path, relative to O(repo) or absolute, of a file or folder in git.
-      - Or, for a file outside git, a dictionary with C(path), and with C(source), the absolute path of a kept copy on
-        the host. A symlink at C(path) is followed.
+      - Or a dictionary with C(path) and further keys. A symlink at C(path) is followed.
+      - C(source) is the absolute path of a kept copy on the host.
+      - C(content) is the whole text of the file.
+      - C(template) is a Jinja template on the controller, in C(templates/) beside the inventory or the playbook, or
+        relative to these.
+      - C(keys) changes an environment file (C(KEY=value) lines). A dictionary gives each key its value, and V(null)
+        removes it. A list, with C(source), takes these keys from there. All other lines stay as they are.
+      - C(owner), C(group) and C(mode) (V('0640')) are what the file gets. By default they stay, and a new file belongs
+        to the owner of its folder or, with C(source), is as that one.
+      - C(validate) is a command that ends with 0 where the new file is valid, as a list of arguments or as text that is
+        split like a shell does it. C(%s) stands for the new file, which lies beside its place, with owner and mode. It
+        runs in O(step=preflight) and again right before the file takes its place, and not in check mode.
+      - C(secret=true) shows nothing of the file in the diff. A new file then has mode 0600.
     type: list
     elements: raw
     default: []
+  validate:
+    description:
+      - A command that ends with 0 where all of the config is valid, for files that include each other. It runs once all
+        of them are in place. Where it fails the files become what they were, and the step fails.
+      - A list of arguments, or text that is split like a shell does it. No shell runs.
+    type: raw
+  private:
+    description:
+      - Content and values of keys, as JSON. Set by the action plugin from O(paths), so that they are not logged.
+    type: str
   commits:
     description:
       - The commits of the change, as hashes, tags or ranges of them. Config in git is taken from the first parent of
@@ -60,6 +81,17 @@ EXAMPLES = r"""
       - config
       - path: /etc/shop/shop.env
         source: /var/lib/shop/kept/C001/shop.env
+
+- name: Put the proxy's config back, and two variables of the app
+  changeops.rollback.config_restore:
+    paths:
+      - path: /etc/nginx/nginx.conf
+        template: nginx.conf.j2
+        validate: [nginx, -t, -c, "%s"]
+      - path: /etc/shop/shop.env
+        keys:
+          WORKERS: "4"
+          NEW_CHECKOUT: null
 """
 
 RETURN = r"""
@@ -97,6 +129,8 @@ def main():
             "paths": {"type": "list", "elements": "raw", "default": []},
             "commits": {"type": "list", "elements": "str", "default": []},
             "commit": {"type": "str", "default": ""},
+            "validate": {"type": "raw"},
+            "private": {"type": "str", "no_log": True},
         },
         preflight,
         main_step,

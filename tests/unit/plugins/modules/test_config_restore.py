@@ -16,6 +16,7 @@ from ansible_collections.changeops.rollback.plugins.module_utils import _config_
 from ansible_collections.changeops.rollback.plugins.module_utils._command import PhaseError
 from ansible_collections.changeops.rollback.plugins.module_utils._phase import run_step
 from ansible_collections.changeops.rollback.plugins.module_utils._restore_point import RestorePoint
+from ansible_collections.changeops.rollback.tests.unit.refusals import Refusal
 
 FUNCTIONS = {"preflight": phase.preflight, "main": phase.main, "recover": phase.recover}
 ROOT = os.geteuid() == 0
@@ -197,13 +198,13 @@ def main_killed_at(host, number):
 
             return instead
 
-        def acting(change):
+        def acting(ctx, change):
             for name in ("replace", "unlink", "fchmod", "mkdir"):
                 if not hasattr(getattr(os, name), "__wrapped__"):
                     call = dying(getattr(os, name))
                     call.__wrapped__ = True
                     setattr(os, name, call)
-            act(change)
+            act(ctx, change)
 
         phase._act = acting
         try:
@@ -304,53 +305,120 @@ def test_the_diff_masks_secrets_and_names_binary_files(host):
     assert by_name["logo.bin"]["after"].startswith("(not shown: 3 bytes")
 
 
-@pytest.mark.parametrize(
-    ("paths", "said"),
-    [
-        (["../etc/shop.env"], "leads out of"),
-        (["config/../../etc"], "leads out of"),
-        (["out/shop.env"], "leads out of"),
-        ([{"path": "out/shop.env", "source": "/dev/null"}], "leads out of"),
-        (["config/linked.ini"], "leads out of"),
-        ([".git/config"], "is git's own"),
-        (["."], "is the whole repository"),
-        (["config/typo.ini"], "git knows no 'config/typo.ini'"),
-        (["/etc/hosts"], "outside git, so say where its kept copy lies"),
-        ([{"path": "/etc/hosts", "source": "/nowhere"}], "There is no kept copy /nowhere for /etc/hosts"),
-        ([{"path": "/nowhere/x", "source": "/etc/hosts"}], "There is no folder /nowhere"),
-        ([{"path": "/etc/hosts", "source": "kept/hosts"}], "must be an absolute path"),
-        ([{"path": "/etc/hosts", "src": "/x"}], "unknown key 'src'"),
-        ([17], "17 is no path"),
-        (["config/local"], "is a folder now"),
-    ],
-)
-def test_preflight_refuses_in_a_sentence(host, paths, said):
+def refused(case, says, *paths, **params):
+    return Refusal(case, f"The config cannot be restored: {says}", {"paths": list(paths), **params})
+
+
+OUT = "<path> leads out of <repository>, to <file>; name "
+REFUSALS = [
+    refused("config outside the repository", OUT + "such a file by its absolute path.", "../etc/shop.env"),
+    refused(
+        "config outside the repository, by a detour", OUT + "such a file by its absolute path.", "config/../../etc"
+    ),
+    refused("config below a symlink that leads out", OUT + "such a file by its absolute path.", "out/shop.env"),
+    refused(
+        "config below a symlink that leads out, from a kept copy",
+        OUT + "such a file by its absolute path.",
+        {"path": "out/shop.env", "source": "/dev/null"},
+    ),
+    refused("config that is a symlink out now", OUT + "that file by its absolute path.", "config/linked.ini"),
+    refused("git's own config", ".git/config is git's own; it is no config.", ".git/config"),
+    refused("the whole repository", ". is the whole repository; list the files and folders that are config.", "."),
+    refused(
+        "config that git does not know",
+        "git knows no 'config/typo.ini' in <repository>, neither in <commit> nor later; check how it is spelt.",
+        "config/typo.ini",
+    ),
+    refused(
+        "config outside git of which nothing else is said",
+        "/etc/hosts is outside git, so say where its content comes from: source (a kept copy on the host), content, "
+        "template or keys, as {path: /etc/hosts, source: ...}.",
+        "/etc/hosts",
+    ),
+    refused(
+        "a kept copy that is missing",
+        "There is no kept copy /nowhere for /etc/hosts; put it there, or correct its source.",
+        {"path": "/etc/hosts", "source": "/nowhere"},
+    ),
+    refused(
+        "a kept copy by a relative path",
+        "The source of /etc/hosts must be an absolute path on the host, not 'kept/hosts'.",
+        {"path": "/etc/hosts", "source": "kept/hosts"},
+    ),
+    refused(
+        "something else than a path",
+        "config_restore_paths: 17 is no path. Write a path, or a dictionary with path.",
+        17,
+    ),
+    refused(
+        "a folder where a file was",
+        "<path> is a folder now, and was a file before the change; move it away.",
+        "config/local",
+    ),
+    Refusal(
+        "no commit to take config from",
+        "It is not said which commit the config is to be taken from. Set config_restore_commits (the change's commits; "
+        "a plan's git_revert_commits are taken by themselves) or config_restore_commit.",
+        {"commit": ""},
+    ),
+    Refusal(
+        "a commit without one before it",
+        "Commit <commit> has no parent in <repository>, so there is no config from before it. If the clone is shallow: "
+        "git -C <folder> fetch --unshallow",
+        {"commit": "", "commits": ["first"]},
+    ),
+    Refusal(
+        "commits that are not on one line",
+        "The commits <one>, <other> are not on one line of history, so no commit stands before all of them. Name the "
+        "one that the config is to be taken from: config_restore_commit.",
+        {"commit": "", "commits": ["change", "beside"]},
+    ),
+    refused(
+        "a relative path without a repository",
+        "config is relative and there is no repository; set config_restore_repo (rollback_repo).",
+        "config",
+        repo="",
+    ),
+    Refusal(
+        "a file name that is not UTF-8",
+        "The name of <file> is not UTF-8; restore this file by path and source.",
+        {"paths": ["config"], "odd": True},
+    ),
+]
+
+
+@pytest.mark.parametrize("row", REFUSALS, ids=[row.case for row in REFUSALS])
+def test_refused(host, row):
     (host.repo / "out").symlink_to(host.env.parent)
     host.write("linked.ini", "was a file\n")
     host.write("local", "was a file\n")
-    good = host.commit("Base")
+    params = {"paths": ["config/app.ini"], "commits": [], "commit": host.commit("Base"), **row.given}
     (host.config / "linked.ini").unlink()
     (host.config / "linked.ini").symlink_to(host.env)
     host.git("rm", "-q", "config/local")
     host.write("local/mine.ini", "untracked\n")
+    if params.pop("odd", False):
+        with open(os.fsencode(host.config) + b"/\xff.ini", "w") as stream:
+            stream.write("x")
+        host.git("add", "config")
+        params["commit"] = host.commit("Odd name")
+    beside = host.git("commit-tree", "-p", host.good, "-m", "Beside", f"{host.good}^{{tree}}")
+    named = {"first": host.good, "change": host.change, "beside": beside}
+    params["commits"] = [named.get(one, one) for one in params["commits"]]
     before = host.state()
-    with pytest.raises(PhaseError, match=said):
-        host.step("preflight", paths=paths, commits=[], commit=good)
+    with pytest.raises(PhaseError) as caught:
+        host.step("preflight", **params)
+    assert row.matches(str(caught.value)), str(caught.value)
     assert host.state() == before
 
 
 @pytest.mark.parametrize(
-    ("params", "said"),
-    [
-        ({"commits": []}, "It is not said which commit"),
-        ({"commits": ["ffffffffff"]}, "There is no commit 'ffffffffff'"),
-        ({"commit": "HEAD~1"}, "does not name the same commit at all times"),
-        ({"repo": ""}, "config is relative and there is no repository"),
-    ],
+    ("commit", "said"),
+    [("ffffffffff", "There is no commit 'ffffffffff'"), ("HEAD~1", "does not name the same commit at all times")],
 )
-def test_preflight_refuses_an_unclear_commit(host, params, said):
+def test_the_commit_is_one_that_git_knows_for_good(host, commit, said):
     with pytest.raises(PhaseError, match=said):
-        host.step("preflight", **params)
+        host.step("preflight", commit=commit)
 
 
 @pytest.mark.parametrize("given", [["{third}", "{change}"], ["{change}^..{third}"], ["{good}..{third}"]])
@@ -359,11 +427,6 @@ def test_the_commit_before_the_oldest_is_taken_whatever_the_order(host, given):
     third = host.commit("Third")
     host.step("main", commits=[name.format(third=third, change=host.change, good=host.good) for name in given])
     assert (host.config / "app.ini").read_text() == "debug = no\n"
-
-
-def test_the_first_commit_has_none_before_it(host):
-    with pytest.raises(PhaseError, match="has no parent"):
-        host.step("preflight", commits=[host.good])
 
 
 def test_a_file_of_a_later_commit_stays_and_lost_work_is_warned_of(host):
@@ -442,14 +505,6 @@ def test_line_ends_are_those_that_git_checks_out(host):
     host.git("config", "core.autocrlf", "true")
     (host.config / "app.ini").write_bytes(b"debug = no\r\n")
     assert not host.step("main", paths=["config/app.ini"]).changed
-
-
-def test_a_name_that_is_not_utf8_is_refused_not_passed_over(host):
-    with open(os.fsencode(host.config) + b"/\xff.ini", "w") as stream:
-        stream.write("x")
-    host.commit("Odd name")
-    with pytest.raises(PhaseError, match="is not UTF-8"):
-        host.step("preflight")
 
 
 def test_nothing_listed_is_nothing_to_do(host):

@@ -1,0 +1,25 @@
+# Copyright: changeops.rollback contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Send the module ``backup`` only what it needs of the items of config: content and values are not its business."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible.plugins.action import ActionBase
+from ansible_collections.changeops.rollback.plugins.plugin_utils._config_private import taken_apart
+
+
+class ActionModule(ActionBase):
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        variables = task_vars or {}
+        result = super().run(None, variables)
+        args = dict(self._task.args)
+        if isinstance(args.get("paths"), list):
+            public, private = taken_apart(args["paths"])
+            args["paths"] = [
+                {**item, "given": True} if hidden.get("content") is not None else item
+                for item, hidden in zip(public, private, strict=True)
+            ]
+        return dict(result, **self._execute_module(module_args=args, task_vars=variables))
