@@ -29,7 +29,6 @@ def postgresql() -> t.Iterator[str]:
     ]
     if not found:
         pytest.skip("PostgreSQL is not installed here (apt-get install postgresql), so only SQLite is tried.")
-    pytest.importorskip("psycopg", reason="psycopg is not installed (pip install 'psycopg[binary]')")
     place = Path(tempfile.mkdtemp(prefix="changeops-pg-"))
     if not os.geteuid():
         shutil.chown(place, "postgres", "postgres")

@@ -58,6 +58,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A new, empty store of each kind."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/state/history.sqlite"
+    pytest.importorskip("psycopg", reason="psycopg is not installed (pip install 'psycopg[binary]')")
     place = request.getfixturevalue("postgresql")
     name = f"history{next(NUMBERS)}"
     engine = sa.create_engine(f"postgresql+psycopg://postgres@/postgres?host={place}", isolation_level="AUTOCOMMIT")
