@@ -120,7 +120,7 @@ def _drive(ctx: Context, folder: Path, action: str, **request: t.Any) -> dict[st
             reply=str(reply),
             kept=str(_kept(ctx)),
             project=str(project),
-            config=ctx.params["config"],
+            **{name: ctx.params[name] for name in ("config", "section", "x")},
         ),
     )
     # Nothing is written into the app's environment, and main need not compile again what preflight has compiled.

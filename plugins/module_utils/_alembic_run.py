@@ -9,7 +9,6 @@ file. So the live database is never opened by the app's code here, and a migrati
 
 from __future__ import annotations
 
-import inspect
 import os
 import sys
 import typing as t
@@ -18,6 +17,10 @@ from ._alembic_graph import Graph, Place
 from ._alembic_sqlite import DriverError, located
 
 Request = t.Dict[str, t.Any]
+ATTACHED = (
+    "The app's env.py or one of its migrations attaches a second database (ATTACH), and that one cannot be led to a "
+    "copy. Downgrade by hand, as a phase of your own."
+)
 
 
 class Redirect:
@@ -59,6 +62,8 @@ class Redirect:
         return path if inside.startswith(os.pardir + os.sep) else os.path.join(self.project, inside)
 
     def _execute(self, _con: t.Any, _cursor: t.Any, statement: str, *_more: t.Any) -> None:
+        if statement.lstrip().upper().startswith("ATTACH"):
+            self._refuse(ATTACHED)
         if self.sql is not None and not statement.lstrip().upper().startswith(("PRAGMA", "SELECT")):
             self.sql.append("\n".join(line.rstrip() for line in statement.strip().splitlines()) + ";")
 
@@ -69,7 +74,9 @@ class Redirect:
         """
         import sqlalchemy as sa
 
-        file = connection.execute(sa.text("PRAGMA database_list")).fetchall()[0][2]
+        (_number, _name, file), *more = connection.execute(sa.text("PRAGMA database_list")).fetchall()
+        if any(name != "temp" for _number, name, _file in more):
+            self._refuse(ATTACHED)
         if os.path.realpath(file) != os.path.realpath(self.target):
             self._refuse(
                 "The app's env.py makes its database connections by itself (create_engine with creator=, say), so "
@@ -77,23 +84,41 @@ class Redirect:
             )
 
 
+def command_line(request: Request) -> t.Any:
+    """The configuration that Alembic's own command line makes of its options, also of those in a pyproject.toml.
+
+    :raises DriverError: there is no Alembic.
+    """
+    try:
+        from alembic.config import CommandLine
+    except ImportError as exc:
+        raise DriverError(
+            f"Alembic cannot be imported by {sys.executable} ({exc}). Install the app's environment "
+            f"(uv sync --frozen, in {os.getcwd()}), or name its interpreter in alembic_downgrade_python."
+        ) from exc
+
+    class Line(CommandLine):
+        made: t.Any = None
+
+        def run_cmd(self, config: t.Any, options: t.Any) -> None:
+            self.made = config
+
+    # The whole path, because env.py may go to another directory.
+    options = [f"-c{os.path.join(os.getcwd(), request['config'])}", f"-n{request['section']}"]
+    options += [f"-x{pair}" for pair in request["x"]]
+    line = Line(prog="alembic")
+    line.main([*options, *(["upgrade", "heads"] if request["action"] == "recover" else ["downgrade", "base"])])
+    return line.made
+
+
 class Migrations:
     """The app's Alembic project."""
 
     def __init__(self, request: Request) -> None:
-        try:
-            from alembic.config import Config
-            from alembic.script import ScriptDirectory
-        except ImportError as exc:
-            raise DriverError(
-                f"Alembic cannot be imported by {sys.executable} ({exc}). Install the app's environment "
-                f"(uv sync --frozen, in {os.getcwd()}), or name its interpreter in alembic_downgrade_python."
-            ) from exc
+        self.config = command_line(request)
+        from alembic.script import ScriptDirectory
+
         path = os.path.join(os.getcwd(), request["config"])
-        more: dict[str, t.Any] = {}
-        if "toml_file" in inspect.signature(Config.__init__).parameters and os.path.exists("pyproject.toml"):
-            more["toml_file"] = os.path.abspath("pyproject.toml")
-        self.config = Config(path, **more)
         try:
             self.scripts = ScriptDirectory.from_config(self.config)
             self.scripts.get_heads()  # reads the migration files
@@ -131,6 +156,7 @@ class Migrations:
                 yield step
 
         self.redirect.target = target
+        os.chdir(self.redirect.folder)  # where every command starts, wherever env.py went the last time
         try:
             with EnvironmentContext(self.config, self.scripts, fn=watched, destination_rev=words):
                 self.scripts.run_env()

@@ -28,9 +28,20 @@ options:
     type: path
     required: true
   config:
-    description: Alembic's configuration file, relative to O(project).
+    description: Alembic's configuration, relative to O(project), as its option C(-c) has it. Also V(pyproject.toml).
     type: str
     default: alembic.ini
+  section:
+    description: Section of O(config), as Alembic's option C(-n) has it.
+    type: str
+    default: alembic
+  x:
+    description:
+      - What C(env.py) gets from C(context.get_x_argument()), as Alembic's option C(-x) has it, a list of C(key=value).
+      - No secrets. They belong in O(environment_files).
+    type: list
+    elements: str
+    default: []
   python:
     description:
       - Command that starts the app's interpreter, as a list of arguments.
@@ -139,6 +150,8 @@ from ansible_collections.changeops.rollback.plugins.module_utils._phase import r
 ARGS = {
     "project": {"type": "path", "required": True},
     "config": {"type": "str", "default": "alembic.ini"},
+    "section": {"type": "str", "default": "alembic"},
+    "x": {"type": "list", "elements": "str", "default": []},
     "python": {"type": "list", "elements": "str", "default": []},
     "from": {"type": "list", "elements": "str", "required": True},
     "to": {"type": "list", "elements": "str", "required": True},

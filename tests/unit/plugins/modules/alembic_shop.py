@@ -136,6 +136,8 @@ class Shop:
         options = {
             "project": str(self.root),
             "config": "alembic.ini",
+            "section": "alembic",
+            "x": [],
             "python": [sys.executable],
             "from": "new",
             "to": "old",
