@@ -7,10 +7,11 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: git_revert
-short_description: Roll code back in a git work tree
+short_description: Roll code back in a git work tree, or to an earlier release
 version_added: 0.1.0
 description:
-  - Reverts commits, or goes back to an earlier commit, in the git work tree of an app.
+  - Reverts commits, or goes back to an earlier commit, in the git work tree of an app. Or switches the symlink of an
+    app that Capistrano, Deployer or Ansistrano deploys as releases.
   - O(step=preflight) makes the commit in a scratch repository below the restore point, so that O(step=main) is a fast
     switch. Conflicts, uncommitted changes, files in the way and an install command that fails are found there.
   - The commit has the same hash on every host, because its author, committer, dates and message are fixed.
@@ -22,15 +23,20 @@ requirements:
   - git 2.30 or newer on the host
 options:
   repo:
-    description: The work tree, or the app's directory within it.
+    description:
+      - The work tree, or the app's directory within it.
+      - For O(method=release), the directory that has the symlink C(current), or the symlink itself, whatever its name.
     type: path
     required: true
   method:
     description:
       - V(revert) adds one commit that reverts O(commits). The branch goes along.
       - V(checkout) goes to the earlier commit O(to). HEAD is on no branch afterwards; the branch stays where it is.
+      - V(release) points the symlink of an app with C(releases/) and C(current) to an earlier release, in one step. The
+        release that was left is marked with a file C(BAD_RELEASE), as Deployer does, so that nothing goes back to it.
+        Nothing is installed, because a release has what it needs since it was deployed.
     type: str
-    choices: [revert, checkout]
+    choices: [revert, checkout, release]
     default: revert
   commits:
     description:
@@ -49,7 +55,19 @@ options:
     type: int
     default: 0
   to:
-    description: For O(method=checkout), the commit to go to, as a hash or tag.
+    description:
+      - For O(method=checkout), the commit to go to, as a hash or tag.
+      - For O(method=release), the release to go to, as the name of its directory or the hash in its C(REVISION). Empty
+        for the newest whole release before O(from), in the order of the deploy tool. Releases that are marked as bad
+        or whose deploy did not finish do not count.
+    type: str
+    default: ""
+  from:
+    description:
+      - For O(method=release), the release that is rolled back, as the name of its directory or the hash in its
+        C(REVISION). Where the symlink points to it, it is switched; where it points to the earlier one, all is done
+        already; elsewhere it is refused. "The previous release" alone would be another one at each run.
+      - Required where O(to) is empty.
     type: str
     default: ""
   install:
@@ -114,6 +132,12 @@ EXAMPLES = r"""
     repo: /srv/shop
     method: checkout
     to: v1.4.2
+
+- name: Switch from the release that was made of 4f1c2e9 to the one before it
+  changeops.rollback.git_revert:
+    repo: /srv/shop
+    method: release
+    from: 4f1c2e9
 """
 
 RETURN = r"""
@@ -128,22 +152,29 @@ pending:
   type: bool
   sample: true
 before:
-  description: The commit and the branch that preflight found. The branch is empty where HEAD was on none.
+  description:
+    - The commit and the branch that preflight found. The branch is empty where HEAD was on none.
+    - For O(method=release), the release and the commit.
   returned: success
   type: dict
   sample: {commit: 4f1c2e9a07d0b1c2d3e4f5061728394a5b6c7d8e, branch: main}
 after:
-  description: The commit and the branch afterwards; for O(step=preflight) and in check mode, those that are to be.
+  description: The same afterwards; for O(step=preflight) and in check mode, as it is to be.
   returned: success
   type: dict
   sample: {commit: 51d0e2f3b8a9c0d1e2f30415263748596a7b8c9d, branch: main}
 commit:
-  description: The commit afterwards. It is the same on all hosts.
+  description: The commit afterwards, which is the same on all hosts. For O(method=release), what C(REVISION) says.
   returned: success
   type: str
   sample: 51d0e2f3b8a9c0d1e2f30415263748596a7b8c9d
+release:
+  description: The name of the release afterwards.
+  returned: for O(method=release)
+  type: str
+  sample: "20261101093000"
 files:
-  description: The files that the rollback changes.
+  description: The files that the rollback changes. Empty for O(method=release).
   returned: success
   type: list
   elements: dict
@@ -161,16 +192,16 @@ files:
   sample: [{path: shop/main.py, status: modified}]
 """
 
-from ansible_collections.changeops.rollback.plugins.module_utils._git_revert import main as switch
-from ansible_collections.changeops.rollback.plugins.module_utils._git_revert import preflight, recover
-from ansible_collections.changeops.rollback.plugins.module_utils._phase import run_module
+from ansible_collections.changeops.rollback.plugins.module_utils import _git_revert, _release
+from ansible_collections.changeops.rollback.plugins.module_utils._phase import Context, Report, run_module
 
 ARGUMENTS = {
     "repo": {"type": "path", "required": True},
-    "method": {"type": "str", "choices": ["revert", "checkout"], "default": "revert"},
+    "method": {"type": "str", "choices": ["revert", "checkout", "release"], "default": "revert"},
     "commits": {"type": "list", "elements": "str", "default": []},
     "mainline": {"type": "int", "default": 0},
     "to": {"type": "str", "default": ""},
+    "from": {"type": "str", "default": ""},
     "install": {"type": "list", "elements": "str", "default": []},
     "rehearse_install": {"type": "bool", "default": True},
     "author": {"type": "str", "default": "changeops.rollback <changeops.rollback@localhost>"},
@@ -179,9 +210,26 @@ ARGUMENTS = {
 }
 
 
+def preflight(ctx: Context) -> Report:
+    return _way(ctx).preflight(ctx)
+
+
+def switch(ctx: Context) -> Report:
+    return _way(ctx).main(ctx)
+
+
+def recover(ctx: Context) -> Report:
+    return _way(ctx).recover(ctx)
+
+
+def _way(ctx):
+    """The symlink of a release is switched in other ways than a work tree."""
+    return _release if ctx.params["method"] == "release" else _git_revert
+
+
 def subject(params):
     """What a stand-alone use works on: the repository and the goal."""
-    return " ".join([params["repo"], params["method"], params["to"], *params["commits"]])
+    return " ".join([params["repo"], params["method"], params["from"], params["to"], *params["commits"]])
 
 
 def main():
