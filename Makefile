@@ -4,7 +4,7 @@
 #
 # PYTHON=python3.12 chooses the interpreter for .venv, ANSIBLE_CORE='ansible-core==2.20.*' the Ansible.
 
-.PHONY: demo demo-stop docs lint test
+.PHONY: demo demo-stop docs lint test test-newest
 export ANSIBLE_CORE PYTHON
 IN_VENV := PATH="$(CURDIR)/.venv/bin:$$PATH"
 
@@ -25,7 +25,18 @@ lint:
 	@tests/bootstrap dev
 	@$(IN_VENV) tests/lint
 
+# What runs on hosts is tested by ansible-test with every Python that a host may have, all else with the controller's.
+HOSTS := tests/unit/plugins/modules tests/unit/plugins/module_utils
+
 test: lint
 	@tests/system-packages
-	@$(IN_VENV) tests/ansible-test units
-	@$(IN_VENV) pytest -n 2 --dist worksteal tests/integration
+	@$(IN_VENV) tests/ansible-test units $(HOSTS)
+	@$(IN_VENV) pytest -n 2 --dist worksteal $(HOSTS:%=--ignore=%)
+
+test-newest: export VENV := .venv-newest
+test-newest: export PYTHON := python3.13
+test-newest: export ANSIBLE_CORE := ansible-core
+test-newest:
+	@tests/bootstrap dev
+	@tests/system-packages
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" pytest -n 2 --dist worksteal

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,24 @@ def test_documented_defaults_are_the_real_ones(role):
         if name in defaults and "{{" not in str(defaults[name]) and defaults[name] != value
     }
     assert wrong == {}
+
+
+@pytest.mark.parametrize("role", PHASES)
+def test_variables_that_all_phases_share_are_named_where_they_count(role):
+    """A default that is taken from `rollback_services`, say, is explained where `service_stop_services` is."""
+    options = _options(role)
+    # What the run itself gives to a phase is described in the words of the option: nobody sets it by hand.
+    given = {"rollback_restore_point", "rollback_phase_timeout", "rollback_plan"}
+    unnamed = {
+        name: sorted(shared)
+        for name, value in _read(role, "defaults/main.yml").items()
+        if (
+            shared := set(re.findall(r"rollback_\w+", str(value)))
+            - given
+            - set(re.findall(r"C\((\w+)\)", str(options[name])))
+        )
+    }
+    assert unnamed == {}
 
 
 @pytest.mark.parametrize("role", ROLES)
