@@ -17,6 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "refusals.md"
+PHASES = ("alembic_downgrade", "backup", "config_restore", "git_revert", "service_start", "service_stop", "verify")
 HEAD = """\
 # What is refused, and what to type then
 
@@ -58,8 +59,13 @@ def tables() -> dict[str, list[Refusal]]:
             sys.path.insert(0, str(path.parent))
             module = importlib.import_module(f"ansible_collections.changeops.rollback.{name}")
             sys.path.pop(0)
-            found.setdefault(path.stem[len("test_") :], []).extend(module.REFUSALS)
-    return found
+            found.setdefault(_title(path.stem[len("test_") :]), []).extend(module.REFUSALS)
+    return dict(sorted(found.items()))
+
+
+def _title(name: str) -> str:
+    """What a test file is about: the phase that it is named for, else its name in words."""
+    return next((phase for phase in PHASES if name.startswith(phase)), name.replace("_", " "))
 
 
 def page() -> str:
@@ -67,7 +73,10 @@ def page() -> str:
     lines = [HEAD]
     for title, rows in tables().items():
         lines += [f"## {title}\n", "| what is wrong | what you read |", "|---|---|"]
-        lines += [f"| {_cell(row.case)} | {_cell(row.says)} |" for row in rows]
+        said: dict[str, list[str]] = {}
+        for row in rows:
+            said.setdefault(row.says, []).append(row.case)
+        lines += [f"| {_cell('; '.join(cases))} | {_cell(says)} |" for says, cases in said.items()]
         lines.append("")
     return "\n".join(lines).rstrip("\n") + "\n"
 
