@@ -120,7 +120,8 @@ def _drive(ctx: Context, folder: Path, action: str, **request: t.Any) -> dict[st
             reply=str(reply),
             kept=str(_kept(ctx)),
             project=str(project),
-            **{name: ctx.params[name] for name in ("config", "section", "x")},
+            config=_config(ctx),
+            **{name: ctx.params[name] for name in ("section", "x")},
         ),
     )
     # Nothing is written into the app's environment, and main need not compile again what preflight has compiled.
@@ -153,6 +154,12 @@ def _project(ctx: Context) -> Path:
     return Path(os.path.expanduser(ctx.params["project"])).absolute()
 
 
+def _config(ctx: Context) -> str:
+    """Alembic's configuration, relative to the project wherever it is in there, so that a checkout uses its own."""
+    path, project = Path(ctx.params["config"]), _project(ctx)
+    return str(path.relative_to(project)) if project in path.parents else str(path)
+
+
 def _check_options(ctx: Context) -> Path:
     """The project, after a look at what can be wrong without starting anything."""
     project = _project(ctx)
@@ -169,9 +176,12 @@ def _check_options(ctx: Context) -> Path:
     return project
 
 
-def preserve(project: Path, release: str, target: Path, install: t.Sequence[str], commands: Commands) -> Path:
+def preserve(
+    project: Path, config: str, release: str, target: Path, install: t.Sequence[str], commands: Commands
+) -> Path:
     """Make a checkout of a release, with an environment of its own, and return the project's directory in it.
 
+    :arg config: Alembic's configuration, which goes there too where the repository does not have it.
     :arg target: where the checkout goes; what is there is removed.
     :arg install: the command that makes the environment; nothing is run where it is empty.
     """
@@ -185,6 +195,9 @@ def preserve(project: Path, release: str, target: Path, install: t.Sequence[str]
     commands.run([*quiet, "clone", "--quiet", "--shared", "--no-checkout", "--template=", str(top), str(target)])
     commands.run([*quiet, "checkout", "--quiet", "--detach", found.out.strip()], cwd=target)
     folder = target / prefix
+    if not (folder / config).exists():
+        (folder / config).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(str(project / config), str(folder / config))
     if install:
         commands.run(install, cwd=folder, env={"VIRTUAL_ENV": None, "UV_PROJECT_ENVIRONMENT": None})
     return folder
@@ -209,9 +222,8 @@ def preflight(ctx: Context) -> Report:
     ctx.point.scratch()
     found = _drive(ctx, folder, "inspect", scratch=str(_try_place(ctx)), elsewhere=away, **request)
     if away and found["pending"]:
-        folder = preserve(
-            project, ctx.params["release"] or "HEAD", ctx.point.part / "release", ctx.params["install"], ctx.commands
-        )
+        release, target = ctx.params["release"] or "HEAD", ctx.point.part / "release"
+        folder = preserve(project, _config(ctx), release, target, ctx.params["install"], ctx.commands)
         live = found["database"]
         found = _drive(ctx, folder, "inspect", scratch=str(_try_place(ctx)), elsewhere=False, **request)
         if os.path.realpath(found["database"]) != os.path.realpath(live):

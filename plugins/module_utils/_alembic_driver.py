@@ -136,7 +136,8 @@ def _uncounted(migrations: Migrations, newer: Place, words: list[str]) -> str:
             "alembic_downgrade_to, or set alembic_downgrade_release to the commit that was running."
         )
     return text + (
-        f" in {os.getcwd()}: it leads past the first revision, past a merge, or down several branches. "
+        f" in {os.getcwd()}: it leads past the first revision, past a merge or down several branches, or "
+        "stands beside whole revisions. "
         "Look with 'alembic history' and write whole revisions into alembic_downgrade_to."
     )
 

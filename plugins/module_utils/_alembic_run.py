@@ -125,8 +125,22 @@ class Migrations:
         except Exception as exc:  # CommandError and what the app's configuration brings
             raise DriverError(f"Alembic cannot use {path}: {exc}") from exc
         self.graph = Graph(self.scripts)
+        self._refuse_the_work_tree(request["project"])
         self.redirect = Redirect(os.getcwd(), request["project"])
         self.version_table = ""
+
+    def _refuse_the_work_tree(self, project: str) -> None:
+        """Look that a preserved checkout uses its own migrations, not those in the project, which are going to be gone.
+
+        :raises DriverError: it does not.
+        """
+        here, project = os.path.realpath(os.getcwd()), os.path.realpath(project)
+        for path in [self.scripts.dir, *(self.graph.find(head).path for head in self.scripts.get_heads())]:
+            if here != project and os.path.realpath(path).startswith(project + os.sep):
+                raise DriverError(
+                    f"Alembic's configuration names its migrations by a whole path ({path}), so a checkout of the "
+                    "release would use those of the work tree. Write %(here)s/ and the path from there instead."
+                )
 
     def ask(self, empty: str) -> str:
         """Let ``env.py`` connect to an empty file, and return the live file that it meant."""

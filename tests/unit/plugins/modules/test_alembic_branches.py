@@ -10,7 +10,8 @@ import pytest
 pytest.importorskip("alembic")
 
 from ansible_collections.changeops.rollback.plugins.module_utils._command import PhaseError
-from ansible_collections.changeops.rollback.tests.unit.plugins.modules.alembic_shop import Shop
+from ansible_collections.changeops.rollback.tests.unit.plugins.modules.alembic_shop import INI, Shop
+from ansible_collections.changeops.rollback.tests.unit.refusals import Refusal
 
 pytestmark = pytest.mark.usefixtures("bytecode")
 
@@ -38,6 +39,13 @@ def branched(tmp_path, *rows):
     return shop
 
 
+REFUSALS = [
+    Refusal(
+        "a checkout that would use the migrations of the work tree",
+        "Alembic's configuration names its migrations by a whole path (<path>), so a checkout of the release would use "
+        "those of the work tree. Write %(here)s/ and the path from there instead.",
+    )
+]
 CASES = [
     # rows, from, to, rows afterwards, tables that are gone
     (["a1", "b2"], "a1,b2", "a1,b1", "a1 b1", {"b2"}),
@@ -74,6 +82,30 @@ def test_what_alembic_would_have_left_is_named(tmp_path):
         "To go back to a1, b2 is undone too, which does not build on it. To keep it, write alembic_downgrade_to: "
         "[a1, b2]"
     ]
+
+
+def test_code_reverted_before_a_database_with_branches(tmp_path):
+    shop = branched(tmp_path, "a1", "b2")
+    # as it is where a configuration with a password is not in the repository
+    shop.commit(ignored="var/\nalembic.ini")
+    before = shop.dump()
+    params = {"from": "a1,b2", "to": ["stock@-1"], "preserve": True}
+    shop.run("preflight", **params)
+    shop.git("rm", "-q", "migrations/versions/b2.py")
+    assert shop.run("preflight", **params).prepared["to"] == ["a1", "b1"]
+    assert shop.run("main", **params).changed
+    assert shop.revision() == "a1 b1"
+    assert shop.run("recover", **params).changed
+    assert shop.dump() == before
+
+
+def test_a_checkout_that_would_use_the_migrations_of_the_work_tree_is_refused(tmp_path):
+    shop = branched(tmp_path, "a1", "b1")
+    (shop.root / "alembic.ini").write_text(INI.replace("%(here)s", str(shop.root)))
+    shop.commit()
+    with pytest.raises(PhaseError) as caught:
+        shop.run("preflight", **{"from": "a1,b1", "to": "new,b1", "preserve": True})
+    assert REFUSALS[0].matches(str(caught.value)), str(caught.value)
 
 
 def test_somebody_else_s_migration_in_another_branch_is_noticed_and_nothing_changed(tmp_path):

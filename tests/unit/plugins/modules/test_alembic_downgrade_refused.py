@@ -122,6 +122,10 @@ def at(*revisions):
     return ["DELETE FROM alembic_version", f"INSERT INTO alembic_version VALUES {rows}"]
 
 
+UNCOUNTED = (
+    "it leads past the first revision, past a merge or down several branches, or stands beside whole revisions. Look "
+    "with 'alembic history' and write whole revisions into alembic_downgrade_to."
+)
 REFUSALS = [
     Refusal(
         "a database that stands elsewhere",
@@ -169,21 +173,23 @@ REFUSALS = [
     ),
     Refusal(
         "a count that leads too far",
-        "'-9' cannot be counted from new in <project>: it leads past the first revision, past a merge, or down several "
-        "branches. Look with 'alembic history' and write whole revisions into alembic_downgrade_to.",
+        "'-9' cannot be counted from new in <project>: " + UNCOUNTED,
         {"to": "-9"},
     ),
     Refusal(
         "a count that leads past a merge",
-        "'-2' cannot be counted from joint in <project>: it leads past the first revision, past a merge, or down "
-        "several branches. Look with 'alembic history' and write whole revisions into alembic_downgrade_to.",
+        "'-2' cannot be counted from joint in <project>: " + UNCOUNTED,
         {"sql": at("joint"), "from": "joint", "to": "-2"},
     ),
     Refusal(
         "a count where the database has branches",
-        "'-1' cannot be counted from lone and new in <project>: it leads past the first revision, past a merge, or "
-        "down several branches. Look with 'alembic history' and write whole revisions into alembic_downgrade_to.",
+        "'-1' cannot be counted from lone and new in <project>: " + UNCOUNTED,
         {"sql": at("lone", "new"), "from": "lone,new", "to": "-1"},
+    ),
+    Refusal(
+        "a count beside a whole revision",
+        "'-1, lone' cannot be counted from lone and new in <project>: " + UNCOUNTED,
+        {"sql": at("lone", "new"), "from": "lone,new", "to": "-1,lone"},
     ),
     Refusal(
         "a count from a revision whose migration file is gone",
@@ -231,6 +237,11 @@ REFUSALS = [
         "There is no other.ini in <project>. Set alembic_downgrade_project to the directory that holds it, and "
         "alembic_downgrade_config to its name.",
         {"config": "other.ini"},
+    ),
+    Refusal(
+        "a section of the configuration that there is not",
+        "Alembic cannot use <file>: No 'script_location' key found in configuration<more>",
+        {"section": "shop"},
     ),
     Refusal(
         "an empty revision",
