@@ -10,6 +10,7 @@ as a whole at the deadline, with messages in English, so that they can be read b
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
 import shlex
 import signal
@@ -102,6 +103,13 @@ class Commands:
         """Seconds until the deadline or ``limit``, whichever is sooner; None where there is neither."""
         left = None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
         return left if limit is None else (limit if left is None else min(limit, left))
+
+    def within(self, seconds: float) -> Commands:
+        """The same, with a deadline that is at most ``seconds`` from now."""
+        sooner = copy.copy(self)
+        sooner.timeout = self.remaining(seconds)
+        sooner.deadline = time.monotonic() + t.cast("float", sooner.timeout)
+        return sooner
 
     def run(
         self,

@@ -10,6 +10,7 @@ import time
 import typing as t
 
 from ._command import PhaseError
+from ._log_marks import mark_start
 from ._phase import Context, Report
 from ._service_act import died, flapping, start_all, stop_all
 from ._service_manager import FAILED, RUNNING, STOPPED, State, States
@@ -53,6 +54,7 @@ def start_main(ctx: Context) -> Report:
         return Report(why, after=as_facts(states), facts={"started": []})
     # noted before acting: recover stops these and no others
     ctx.note(started=sorted({*ctx.prepared.get("started", []), *todo}))
+    warnings = [] if _alone(ctx) else mark_start(ctx.point.root, ctx.commands)
     begun = time.monotonic()
     first = start_all(ctx.commands, wanted, states)
     mine = [s for s in services if s.name in first]
@@ -62,7 +64,7 @@ def start_main(ctx: Context) -> Report:
     now = as_facts(read_states(ctx.commands, services))
     diff = diff_of(services, states, dict.fromkeys(todo, RUNNING))
     said = f"Started {listed(todo, 'then')}; up and staying up after {time.monotonic() - begun:.1f} s."
-    return Report(said, True, after=now, diff=diff, facts={"started": todo})
+    return Report(said, True, after=now, diff=diff, warnings=warnings, facts={"started": todo})
 
 
 def _start_check(

@@ -1,191 +1,236 @@
 # Copyright: changeops.rollback contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The phase verify: a list of checks, each with timeout, retries and evidence. Private to this collection."""
+"""The phase verify: a list of checks, each with timeout, retries and evidence. Private to this collection.
+
+Preflight takes down in its part of the restore point what main compares with::
+
+    kept.json       by check: numbers of rows, digests of rows and files
+    logs.json       where the logs ended; service_start notes that anew before it starts anything
+"""
 
 from __future__ import annotations
 
 import dataclasses
-import os
-import shlex
-import sqlite3
 import time
 import typing as t
-import urllib.parse
 
-from ._checks import KINDS, Scene, Verdict, count_rows, short
+from ._check_host import ServiceUp
+from ._check_kind import NOTHING_KEPT, Look, Scene, Verdict, short
+from ._check_log import Journal, Log, OfLog
+from ._checks import Check, checks_from
 from ._command import PhaseError
+from ._log_marks import read_marks, write_marks
 from ._phase import Context, Report
+from ._restore_point import read_json, write_json
 from ._service_steps import check_services
 from ._services import services_from
 from ._words import listed
 
-EVIDENCE_LIMIT = 300  # characters
+EVIDENCE_LIMIT = 300  # characters, in the result
+NOTED_LIMIT = 120  # characters, in the history
+INTERVAL = 1.0  # seconds between two looks while the app must stay healthy
+
+Results = t.Dict[str, t.Dict[str, t.Any]]
 
 
-@dataclasses.dataclass(frozen=True)
-class Check:
-    """One check: its kind, the options of its kind, and how often and how long it is tried."""
+class Round:
+    """Checks that are looked at, and what was found so far."""
 
-    name: str
-    kind: str
-    options: t.Any
-    timeout: float
-    retries: int
-    delay: float
+    def __init__(self, checks: t.Sequence[Check], scene: Scene, kept: dict[str, t.Any]) -> None:
+        self.checks = checks
+        self.scene = scene
+        self.kept = kept
+        self.begun = time.monotonic()
+        self.results: Results = {}
+        self.seen: dict[str, dict[str, t.Any]] = {check.name: {} for check in checks}
 
+    def look(self, check: Check) -> bool:
+        """Look at one check once; what goes wrong is its evidence."""
+        ok, evidence = self._attempt(check)
+        known = self.results.get(check.name, {})
+        self.results[check.name] = {
+            "name": check.name,
+            "ok": ok,
+            "required": check.required,
+            "evidence": short(evidence, EVIDENCE_LIMIT),
+            "attempts": known.get("attempts", 0) + 1,
+            "seconds": round(time.monotonic() - self.begun, 3),
+        }
+        return ok
 
-def _derived_name(kind: str, options: t.Any) -> str:
-    said = {
-        "http": lambda: f"GET {options['url']}",
-        "service": lambda: f"service {options}",
-        "revision": lambda: f"revision of {options['database']}",
-        "sql": lambda: f"SQL {options['query']}",
-        "rows": lambda: f"rows of {options['database']}",
-        "command": lambda: f"command {' '.join(map(shlex.quote, options['argv']))}",
-    }
-    return short(said[kind](), 100)
+    def _attempt(self, check: Check) -> Verdict:
+        left = self.scene.commands.remaining(check.timeout)
+        if check.kind.keeps and check.name not in self.kept:
+            return False, NOTHING_KEPT
+        look = Look(check.options, max(0.01, left or 0.0), self.scene, self.kept.get(check.name), self.seen[check.name])
+        try:
+            return check.kind.attempt(look)
+        except (PhaseError, OSError) as exc:
+            return False, str(exc)
 
+    def settle(self) -> None:
+        """Look at all until they hold or have been tried often enough, in turns: one that is late holds up no other."""
+        due = {check.name: self.begun for check in self.checks if not check.kind.at_the_end}
+        while due:
+            for check in self.checks:
+                if due.get(check.name, float("inf")) > time.monotonic():
+                    continue
+                ok = self.look(check)
+                if ok or self.results[check.name]["attempts"] > check.retries or self._over():
+                    del due[check.name]
+                else:
+                    due[check.name] = time.monotonic() + check.delay
+            if due:
+                time.sleep(max(0.0, min(due.values()) - time.monotonic()))
 
-def checks_from(items: t.Sequence[dict[str, t.Any]], services: t.Container[str]) -> list[Check]:
-    """Checks from the module's option, checked.
+    def stay(self, seconds: float) -> None:
+        """Look again and again, for ``seconds``, at what holds now and must not stop doing so."""
+        begun = time.monotonic()
+        watched = [
+            check
+            for check in self.checks
+            if check.kind.lasting and check.kind.only_reads(check.options) and self.results[check.name]["ok"]
+        ]
+        while watched and time.monotonic() < begun + seconds:
+            time.sleep(max(0.0, min(INTERVAL, begun + seconds - time.monotonic())))
+            for check in list(watched):
+                before = self.results[check.name]
+                if self._over():
+                    before.update(ok=False, evidence=f"the phase's timeout came before it had held for {seconds:g} s")
+                elif not self.look(check):
+                    after = f"it held, and no longer after {time.monotonic() - begun:.1f} s: "
+                    now = self.results[check.name]
+                    now["evidence"] = short(after + now["evidence"], EVIDENCE_LIMIT)
+                    watched.remove(check)
+                else:
+                    self.results[check.name]["evidence"] = before["evidence"]
+            if self._over() or self.bad(required=True):
+                return
 
-    :raises PhaseError: there is none, or with all faults at once.
-    """
-    if not items:
-        raise PhaseError(
-            "verify has no checks. List them in rollback_checks (or verify_checks), or leave verify out of the plan."
-        )
-    faults: list[str] = []
-    found: list[Check] = []
-    for item in items:
-        kind = next(kind for kind in KINDS if item.get(kind) is not None)
-        options = item[kind]
-        name = short(item.get("name") or "", 100) or _derived_name(kind, options)
-        if name in [check.name for check in found]:
-            faults.append(f"Two checks are called '{name}'. Give one of them another `name`.")
-        faults.extend(f"Check '{name}': {fault}" for fault in _faults(kind, options, services))
-        if item["timeout"] <= 0 or item["retries"] < 0 or item["delay"] < 0:
-            faults.append(f"Check '{name}': timeout must be more than 0; retries and delay must not be negative.")
-        found.append(Check(name, kind, options, item["timeout"], item["retries"], item["delay"]))
-    if faults:
-        raise PhaseError(" ".join(faults))
-    return found
+    def end(self) -> None:
+        """Look at what is looked at once."""
+        for check in self.checks:
+            if check.kind.at_the_end:
+                self.look(check)
 
+    def _over(self) -> bool:
+        return self.scene.commands.remaining() == 0.0
 
-def _faults(kind: str, options: t.Any, services: t.Container[str]) -> t.Iterator[str]:
-    if kind == "http":
-        parts = urllib.parse.urlsplit(options["url"])
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            yield f"'{options['url']}' is no URL. Write http://host:port/path or https://host/path."
-    elif kind == "service":
-        if options not in services:
-            yield f"there is no service {options} in rollback_services (or verify_services). Add it there."
-    elif kind == "command":
-        if not options["argv"]:
-            yield "`argv` is empty. Give the program and its arguments as a list."
-    elif "://" in options["database"]:
-        yield f"'{options['database']}' is a URL. Give the path of the SQLite file."
-    elif not os.path.isfile(options["database"]):
-        yield f"there is no file {options['database']} on this host. Give the path of the SQLite file."
+    def bad(self, required: bool) -> list[dict[str, t.Any]]:
+        """What does not hold and is required, or only wanted."""
+        return [one for one in self.all() if not one["ok"] and one["required"] is required]
 
-
-def attempt(check: Check, scene: Scene) -> Verdict:
-    """Try a check once; what goes wrong is its evidence."""
-    try:
-        ok, evidence = KINDS[check.kind](check.options, check.timeout, scene, check.name)
-    except (PhaseError, OSError) as exc:
-        ok, evidence = False, str(exc)
-    except sqlite3.Error as exc:
-        late = "interrupted" in str(exc)
-        ok, evidence = False, f"no answer within {check.timeout:g} s" if late else f"{check.options['database']}: {exc}"
-    return ok, short(evidence, EVIDENCE_LIMIT)
-
-
-def run_checks(checks: t.Sequence[Check], scene: Scene, once: bool = False) -> list[dict[str, t.Any]]:
-    """Run all checks, in turns so that one that is late does not hold up the others.
-
-    Returns for each check ``name, ok, evidence, attempts, seconds``.
-    """
-    begun = time.monotonic()
-    results: dict[str, dict[str, t.Any]] = {}
-    due = {check.name: begun for check in checks}
-    while due:
-        for check in checks:
-            if due.get(check.name, float("inf")) > time.monotonic():
-                continue
-            ok, evidence = attempt(check, scene)
-            attempts = results.get(check.name, {}).get("attempts", 0) + 1
-            seconds = round(time.monotonic() - begun, 3)
-            verdict = {"ok": ok, "evidence": evidence, "attempts": attempts, "seconds": seconds}
-            results[check.name] = {"name": check.name, **verdict}
-            if ok or once or attempts > check.retries or scene.commands.remaining() == 0.0:
-                del due[check.name]
-            else:
-                due[check.name] = time.monotonic() + check.delay
-        if due:
-            time.sleep(max(0.0, min(due.values()) - time.monotonic()))
-    return [results[check.name] for check in checks]
+    def all(self) -> list[dict[str, t.Any]]:
+        """``name, ok, required, evidence, attempts, seconds`` of each check, in their order."""
+        return [self.results[check.name] for check in self.checks if check.name in self.results]
 
 
-def _scene(ctx: Context, stays_up: float) -> tuple[list[Check], Scene]:
+def _scene(ctx: Context, there: bool) -> tuple[list[Check], Scene]:
     services = {service.name: service for service in services_from(ctx.params["services"])}
-    checks = checks_from(ctx.params["checks"], services)
-    return checks, Scene(ctx.commands, services, stays_up, ctx.before.get("rows", {}))
+    scene = Scene(ctx.commands, services)
+    checks = checks_from(ctx.params["checks"], scene, there)
+    stays, timeout = ctx.params["stays_healthy"], ctx.params["timeout"]
+    if stays < 0:
+        raise PhaseError("stays_healthy must not be negative. Correct verify_stays_healthy.")
+    if stays >= timeout:
+        raise PhaseError(
+            f"The app cannot be watched for {stays:g} s within the phase's timeout of {timeout:g} s. Give the phase a "
+            "longer `timeout` in the plan, or lower verify_stays_healthy."
+        )
+    return checks, scene
 
 
 def preflight(ctx: Context) -> Report:
-    """Count rows, and report how the checks stand now. Commands are not run: they may change something."""
-    checks, scene = _scene(ctx, 0.0)
-    asked = {check.options for check in checks if check.kind == "service"}
+    """Take down what main compares with, and tell how the checks stand now. What may change something is not asked."""
+    checks, scene = _scene(ctx, there=True)
+    asked = {check.options for check in checks if isinstance(check.kind, ServiceUp)}
     if asked:
         check_services(ctx.commands, [service for name, service in scene.services.items() if name in asked])
-    rows = {}
-    for check in checks:
-        if check.kind == "rows":
-            rows[check.name] = _count(check)
-    now = run_checks([check for check in checks if check.kind not in ("rows", "command")], scene, once=True)
-    bad = [result["name"] for result in now if not result["ok"]]
-    said = (
-        f"{len(checks)} checks are ready. As things are now, {len(now) - len(bad)} of {len(now)} that can be tried hold"
-    )
+    kept = _keep(ctx, checks, scene)
+    tried = [
+        dataclasses.replace(check, retries=0)
+        for check in checks
+        if check.kind.only_reads(check.options) and not check.kind.keeps and not check.kind.at_the_end
+    ]
+    now = Round(tried, scene, {})
+    now.settle()
+    bad = [result["name"] for result in now.all() if not result["ok"]]
+    holds = f"{len(tried) - len(bad)} of {len(tried)} that can be tried hold"
+    said = f"{len(checks)} checks are ready. As things are now, {holds}"
     return Report(
         f"{said}; not yet: {listed(bad)}." if bad else f"{said}.",
-        before={"rows": rows, "checks": {result["name"]: result["ok"] for result in now}},
-        facts={"checks": now},
+        before={"kept": kept, "checks": {result["name"]: result["ok"] for result in now.all()}},
+        facts={"checks": now.all()},
     )
 
 
-def _count(check: Check) -> dict[str, int]:
-    options = check.options
-    try:
-        counted = count_rows(options, check.timeout)
-    except sqlite3.Error as exc:
-        raise PhaseError(
-            f"Check '{check.name}': the rows of {options['database']} cannot be counted within {check.timeout:g} s: "
-            f"{exc}. Correct `database`, name fewer `tables`, or raise `timeout`."
-        ) from exc
-    missing = [table for table in options["tables"] if table not in counted and table not in options["except"]]
-    if missing:
-        raise PhaseError(
-            f"Check '{check.name}': {options['database']} has no table {listed(missing, 'or')}. Correct `tables`."
-        )
-    return counted
+def _keep(ctx: Context, checks: t.Sequence[Check], scene: Scene) -> dict[str, str]:
+    """Take down what main compares with, unless a run that is resumed did so; returns what that is, by check.
+
+    :raises PhaseError: it cannot be had.
+    """
+    logs = [check for check in checks if isinstance(check.kind, OfLog)]
+    said: dict[str, str] = {}
+    kept: dict[str, t.Any] = {}
+    for check in checks:
+        if check.kind.keeps:
+            try:
+                kept[check.name], words = check.kind.keep(Look(check.options, check.timeout, scene))
+            except PhaseError as exc:
+                raise PhaseError(f"Check '{check.name}': {exc}") from exc
+            if kept[check.name]:
+                said[check.name] = words
+    ctx.point.make()
+    path = ctx.point.part / "kept.json"
+    if not path.exists():
+        write_json(path, kept)
+        files = [check.options["path"] for check in logs if isinstance(check.kind, Log)]
+        journal = any(isinstance(check.kind, Journal) for check in logs)
+        write_marks(ctx.point.part, files, journal, "verify's preflight", ctx.commands)
+    return said
 
 
 def main(ctx: Context) -> Report:
     """Run all checks; those that do not hold are named together."""
-    checks, scene = _scene(ctx, ctx.params["stays_up"])
+    checks, scene = _scene(ctx, there=False)
     if ctx.check:
         return Report(f"Would run {len(checks)} checks: {listed([check.name for check in checks])}.")
-    results = run_checks(checks, scene)
-    bad = [result for result in results if not result["ok"]]
+    marks = read_marks(ctx.point.part)
+    kept = {**(read_json(ctx.point.part / "kept.json") or {}), **{c.name: marks for c in checks if c.kind.at_the_end}}
+    found = Round(checks, scene, kept)
+    found.settle()
+    if not found.bad(required=True):
+        found.stay(ctx.params["stays_healthy"])
+    found.end()
+    return _report(found, ctx.params["stays_healthy"])
+
+
+def _report(found: Round, stays: float) -> Report:
+    """What was found.
+
+    :raises PhaseError: a required check does not hold.
+    """
+    bad, wanted, results = found.bad(required=True), found.bad(required=False), found.all()
+    after = {
+        "checks": {
+            result["name"]: {"ok": result["ok"], "evidence": short(result["evidence"], NOTED_LIMIT)}
+            for result in results
+        }
+    }
+    missed = [f"Wanted, but not so: {_said(wanted)}."] if wanted else []
     if bad:
-        named = [f"{r['name']}: {r['evidence'].rstrip('.')} ({r['attempts']} attempts)" for r in bad]
-        raise PhaseError(f"{len(bad)} of {len(results)} checks do not hold. {'. '.join(named)}.", checks=results)
-    after = {"checks": {result["name"]: True for result in results}}
-    said = f"All {len(results)} checks hold: " + listed([f"{r['name']} ({r['evidence']})" for r in results])
-    return Report(f"{said}.", after=after, facts={"checks": results})
+        said = f"{len(bad)} of {len(results)} checks do not hold. {_said(bad)}."
+        raise PhaseError(" ".join([said, *missed]), checks=results, after=after)
+    good = [f"{result['name']} ({result['evidence']})" for result in results if result["ok"]]
+    count = f"All {len(good)}" if not wanted else f"{len(good)} of {len(results)}"
+    lasted = f" and stayed so for {stays:g} s" if stays and any(check.kind.lasting for check in found.checks) else ""
+    said = f"{count} checks hold{lasted}" + (f": {listed(good)}." if good else ".")
+    return Report(" ".join([said, *missed]), after=after, warnings=missed, facts={"checks": results})
+
+
+def _said(results: t.Sequence[dict[str, t.Any]]) -> str:
+    return ". ".join(f"{r['name']}: {r['evidence'].rstrip('.')} ({r['attempts']} attempts)" for r in results)
 
 
 def recover(ctx: Context) -> Report:
