@@ -1,13 +1,15 @@
 # Copyright: changeops.rollback contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Send the module ``backup`` only what it needs of the items of config: content and values are not its business."""
+"""Send the module ``backup`` only what it needs: content and values of config, and passwords, are not its business."""
 
 from __future__ import annotations
 
 import typing as t
 
 from ansible.plugins.action import ActionBase
+from ansible_collections.changeops.rollback.plugins.module_utils._command import Commands, PhaseError
+from ansible_collections.changeops.rollback.plugins.module_utils._libpq import by_address
 from ansible_collections.changeops.rollback.plugins.plugin_utils._config_private import taken_apart
 
 
@@ -22,4 +24,10 @@ class ActionModule(ActionBase):
                 {**item, "given": True} if hidden.get("content") is not None else item
                 for item, hidden in zip(public, private, strict=True)
             ]
+        try:
+            for item in args.get("databases") or []:
+                if isinstance(item, dict) and item.get("postgresql"):
+                    by_address(Commands(), str(item["postgresql"]))  # before a password in it is logged on the host
+        except PhaseError as exc:
+            return dict(result, failed=True, msg=str(exc))
         return dict(result, **self._execute_module(module_args=args, task_vars=variables))

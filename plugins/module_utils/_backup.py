@@ -6,16 +6,19 @@
 Kept in the phase's part::
 
     files/<absolute path>   the content of each config file, mode 0600
+    archive.tar.gz          extra paths, and databases/ whole databases, where asked for; never restored by themselves
     kept.jsonl              a record for each file as soon as it is kept; gone when the manifest is there
-    manifest.json           code, what the other phases' preflights found, a record with SHA-256 for each file
+    manifest.json           code, what the other phases' preflights found, a record with SHA-256 for each of these
 
 A manifest says that the backup is complete. From then on it is only verified: what a later attempt would find is a
 half-rolled-back host. Used alone, the role keeps the same in ``<part>-kept/<time>``, beside its part, which is
-forgotten at each use: a new one whenever there is something new, and the last five of them.
+forgotten at each use: a new one whenever there is something new (with an archive or a database always, because they are
+not compared), and the last five of them.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import json
 import os
@@ -24,71 +27,89 @@ import shutil
 import typing as t
 from pathlib import Path
 
+from . import _backup_archive, _backup_databases
+from ._backup_store import all_stores, current_store, extras, home, new_store, read_manifest, verify
 from ._command import PhaseError
 from ._files import ABSENT, FILE, LINK, SPECIAL, Found, damage, keep, look, walk
 from ._git import Git
 from ._phase import Context, Report
 from ._restore_point import RestorePoint, make_private, read_json, write_file, write_json
+from ._words import amount
 
-STANDALONE_PART = "standalone/backup"
 STANDALONE_KEPT = 5
 _MARGIN = 1 << 20  # bytes, beside 10 % of what is to be kept
 
 Manifest = t.Dict[str, t.Any]
 
 
+@dataclasses.dataclass(frozen=True)
+class Survey:
+    """What is to be kept: the state of the code, files by absolute path (not read yet), an archive, databases."""
+
+    code: Manifest
+    files: dict[str, Found]
+    archive: _backup_archive.Listing | None
+    dumps: list[_backup_databases.Dump]
+    warnings: list[str]
+
+    @property
+    def extras(self) -> list[str]:
+        """What is kept beside the files, in words."""
+        archived = f"an archive of {self.archive.files} files ({amount(self.archive.size)})" if self.archive else ""
+        return [archived] * bool(archived) + [f"a dump of {one.name} ({amount(one.size)})" for one in self.dumps]
+
+
 def preflight(ctx: Context) -> Report:
     """Prove that all that is to be kept is there, readable, and fits."""
-    store = _store(ctx)
-    manifest = _manifest(store)
-    if manifest and not _home(ctx).standalone:
+    store = current_store(ctx)
+    manifest = read_manifest(store)
+    if manifest and not home(ctx).standalone:
         verify(store, manifest)
         return Report(_done(manifest, store), before=_state(manifest["code"]), after=_after(manifest))
-    code, found, warnings = _survey(ctx)
-    size = _space(ctx, store, found)
+    found = _survey(ctx)
+    size = _space(store, found)
+    what = ", ".join([f"{_count(found)} files ({amount(size)})", *found.extras])
     return Report(
-        f"{_count(found)} files ({_bytes(size)}) can be kept in {store}.",
-        before=_state(code),
-        after=_state(code),
-        warnings=warnings,
+        f"{what} can be kept in {store}.", before=_state(found.code), after=_state(found.code), warnings=found.warnings
     )
 
 
 def main(ctx: Context) -> Report:
     """Keep what is not kept yet, then verify all of it."""
-    store = _store(ctx)
-    manifest = _manifest(store)
-    if manifest and _home(ctx).standalone:
-        code, found, _warnings = _survey(ctx)
-        if not _same(manifest, code, found):
-            manifest, store = {}, _new_store(ctx)
+    store = current_store(ctx)
+    manifest = read_manifest(store)
+    if manifest and home(ctx).standalone and not _same(manifest, _survey(ctx)):
+        manifest, store = {}, new_store(ctx)
     if manifest:
         verify(store, manifest)
         changed = _set_ref(ctx, manifest["code"])
         return _report(_done(manifest, store), manifest, changed)
-    code, found, warnings = _survey(ctx)
-    _space(ctx, store, found)
+    found = _survey(ctx)
+    _space(store, found)
     if ctx.check:
-        planned = {"code": code, "files": [dict(record.record(), path=path) for path, record in found.items()]}
-        report = _report(f"Would keep {_count(found)} files in {store}.", planned, True)
+        planned = {"code": found.code, "files": [dict(one.record(), path=path) for path, one in found.files.items()]}
+        what = ", ".join([f"{_count(found)} files", *found.extras])
+        report = _report(f"Would keep {what} in {store}.", planned, True)
     else:
         make_private(store)
-        _set_ref(ctx, code)
+        _set_ref(ctx, found.code)
         manifest = {
-            "restore_point": _home(ctx).root.name,
+            "restore_point": home(ctx).root.name,
             "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-            "code": code,
+            "code": found.code,
             "phases": _other_phases(ctx.point),
-            "files": _keep_all(store, found),
+            "files": _keep_all(store, found.files),
+            "archive": _backup_archive.make(ctx, found.archive, store, found.warnings) if found.archive else None,
+            "databases": _backup_databases.make(ctx, found.dumps, store),
         }
         write_json(store / "manifest.json", manifest)
-        verify(store, _manifest(store))
+        verify(store, read_manifest(store))
         (store / "kept.jsonl").unlink()
-        if _home(ctx).standalone:
-            for old in _stores(ctx)[:-STANDALONE_KEPT]:
+        if home(ctx).standalone:
+            for old in all_stores(ctx)[:-STANDALONE_KEPT]:
                 shutil.rmtree(str(old))
         report = _report(f"Kept {_count(found)} files in {store} and verified them.", manifest, True)
-    report.warnings = warnings
+    report.warnings = found.warnings
     return report
 
 
@@ -97,31 +118,12 @@ def recover(ctx: Context) -> Report:
     repo = ctx.params["repo"]
     if not repo:
         return Report("The backup is kept; there is nothing to put back.")
-    ref = ref_name(_home(ctx))
+    ref = ref_name(home(ctx))
     git = Git(ctx.commands, repo)
     if not _ref_commit(git, ref):
         return Report(f"There is no {ref} in {repo} any more. The files that were kept stay.")
     git.run("update-ref", "-d", ref)
     return Report(f"Removed {ref} from {repo}. The files that were kept stay.", changed=True)
-
-
-def verify(store: Path, manifest: Manifest) -> None:
-    """Compare every kept file in ``store`` with the manifest.
-
-    :raises PhaseError: a file is missing or damaged; all of them are named.
-    """
-    faults = []
-    for record in manifest["files"]:
-        if record["kind"] == FILE:
-            fault = damage(store / record["kept"], Found.read(record))
-            if fault:
-                faults.append(f"{record['path']}: {fault}")
-    if faults:
-        raise PhaseError(
-            "The backup in {} is not what was written. {} Move {} away only if you can do without this backup, then "
-            "run the same command again.".format(store, " ".join(faults), store / "manifest.json"),
-            damaged=faults,
-        )
 
 
 def ref_name(home: RestorePoint) -> str:
@@ -130,36 +132,8 @@ def ref_name(home: RestorePoint) -> str:
     return f"refs/changeops/{name}/before"
 
 
-def _home(ctx: Context) -> RestorePoint:
-    """The phase's part; in check mode the context has a throw-away one, and this is the one that it stands for."""
-    return RestorePoint(ctx.params["restore_point"] or STANDALONE_PART) if ctx.check else ctx.point
-
-
-def _store(ctx: Context) -> Path:
-    """Where files are kept. Used alone: the newest complete backup, or a new one."""
-    if not _home(ctx).standalone:
-        return _home(ctx).part
-    complete = [store for store in _stores(ctx) if (store / "manifest.json").exists()]
-    return complete[-1] if complete else _new_store(ctx)
-
-
-def _stores(ctx: Context) -> list[Path]:
-    """The backups that were made alone, oldest first, with those that were not finished."""
-    return sorted(_new_store(ctx).parent.glob("*Z"))
-
-
-def _new_store(ctx: Context) -> Path:
-    home = _home(ctx)
-    now = datetime.datetime.now(datetime.timezone.utc)
-    return home.root / f"{home.phase}-kept" / now.strftime("%Y%m%dT%H%M%S.%fZ")
-
-
-def _manifest(store: Path) -> Manifest:
-    return t.cast("Manifest", read_json(store / "manifest.json") or {})
-
-
-def _survey(ctx: Context) -> tuple[Manifest, dict[str, Found], list[str]]:
-    """The state of the code, all that is to be kept by absolute path (files not read yet), and warnings.
+def _survey(ctx: Context) -> Survey:
+    """Look at all that is to be kept.
 
     :raises PhaseError: something cannot be kept; all faults are named.
     """
@@ -168,7 +142,7 @@ def _survey(ctx: Context) -> tuple[Manifest, dict[str, Found], list[str]]:
     code: Manifest = {}
     if git:
         git.top()  # says what is wrong with the repository, if anything is
-        code = {"repo": repo, "commit": git.head(), "branch": git.branch() or None, "ref": ref_name(_home(ctx))}
+        code = {"repo": repo, "commit": git.head(), "branch": git.branch() or None, "ref": ref_name(home(ctx))}
     faults: list[str] = []
     found: dict[str, Found] = {}
     for item in ctx.params["paths"]:
@@ -192,7 +166,13 @@ def _survey(ctx: Context) -> tuple[Manifest, dict[str, Found], list[str]]:
             faults=faults,
         )
     warnings = [f"{path} is a socket, pipe or device; it is not kept." for path in special]
-    return code, {path: record for path, record in found.items() if path not in special}, warnings
+    return Survey(
+        code,
+        {path: record for path, record in found.items() if path not in special},
+        _backup_archive.survey(ctx, warnings),
+        _backup_databases.survey(ctx),
+        warnings,
+    )
 
 
 def _look_below(path: str, skip: str, found: dict[str, Found], faults: list[str]) -> None:
@@ -228,23 +208,25 @@ def _git_knew(git: Git, path: str) -> bool:
     return done.rc == 0 and bool(done.out.strip())
 
 
-def _space(ctx: Context, store: Path, found: dict[str, Found]) -> int:
-    """Bytes that are still to be kept.
+def _space(store: Path, found: Survey) -> int:
+    """Bytes of files that are still to be kept.
 
-    :raises PhaseError: they do not fit.
+    :raises PhaseError: they do not fit, with the archive and the databases as large as they can become.
     """
     kept = _journal(store)
-    size = sum(record.size for path, record in found.items() if record.kind == FILE and path not in kept)
+    size = sum(record.size for path, record in found.files.items() if record.kind == FILE and path not in kept)
+    extras = (found.archive.size if found.archive else 0) + sum(dump.size for dump in found.dumps)
     place = store
     while not place.exists():
         place = place.parent
     status = os.statvfs(str(place))
     free = status.f_bavail * status.f_frsize
-    need = int(size * 1.1) + _MARGIN
+    need = int((size + extras) * 1.1) + _MARGIN
     if need > free:
         raise PhaseError(
-            f"The restore point {store} needs {_bytes(need)} and {_bytes(free)} are free on {place}. "
-            "Make room there, or take large folders out of backup_paths (rollback_config).",
+            f"The restore point {store} needs {amount(need)} and {amount(free)} are free on {place}. "
+            "Make room there, or take large folders out of backup_paths (rollback_config) and backup_archive, or large "
+            "databases out of backup_databases.",
             bytes_needed=need,
             bytes_free=free,
         )
@@ -295,10 +277,13 @@ def _other_phases(point: RestorePoint) -> Manifest:
     }
 
 
-def _same(manifest: Manifest, code: Manifest, found: dict[str, Found]) -> bool:
+def _same(manifest: Manifest, now: Survey) -> bool:
     """Whether a backup that was made alone is still what would be kept now."""
+    if now.archive or now.dumps:
+        return False
+    found = now.files
     records = {record["path"]: Found.read(record) for record in manifest["files"]}
-    if manifest["code"] != code or set(records) != set(found):
+    if manifest["code"] != now.code or set(records) != set(found):
         return False
     return all(
         look(path) == records[path]
@@ -327,6 +312,9 @@ def _set_ref(ctx: Context, code: Manifest) -> bool:
 def _report(msg: str, manifest: Manifest, changed: bool) -> Report:
     sizes = [record["size"] for record in manifest["files"] if record["kind"] == FILE]
     facts = {"files": len(sizes), "bytes": sum(sizes), "ref": manifest["code"].get("ref")}
+    if extras(manifest):
+        facts.update(archive=manifest["archive"], databases=manifest["databases"])
+        msg = " ".join([msg, *map(_by_hand, extras(manifest)), "What is written later is not in there."])
     return Report(msg, changed=changed, before=_state(manifest["code"]), after=_after(manifest), facts=facts)
 
 
@@ -344,15 +332,13 @@ def _done(manifest: Manifest, store: Path) -> str:
     )
 
 
-def _count(found: dict[str, Found]) -> int:
-    return sum(record.kind == FILE for record in found.values())
+def _by_hand(record: Manifest) -> str:
+    """What was kept for people only, and what they type to restore it."""
+    name = record.get("name") or f"{record['files']} more files"
+    made = f"{amount(record['size'])} in {record['seconds']} s"
+    look_into = f"look into it with '{record['look']}', " if "look" in record else ""
+    return f"{name}: {made}; it is never restored by itself, {look_into}restore it with '{record['restore']}'."
 
 
-def _bytes(number: int) -> str:
-    """A size as people say it: ``12 KiB``, ``3.4 GiB``."""
-    size = float(number)
-    for unit in ("bytes", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TiB"
+def _count(found: Survey) -> int:
+    return sum(record.kind == FILE for record in found.files.values())

@@ -42,7 +42,7 @@ class Found:
     size: int = 0
     sha256: str | None = None
     target: str | None = None
-    xattrs: t.Dict[str, str] = dataclasses.field(default_factory=dict)  # noqa: UP006 (read at run time by Python 3.8)
+    xattrs: dict[str, str] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def read(cls, record: t.Mapping[str, t.Any]) -> Found:

@@ -65,6 +65,17 @@ class Postgresql:
         if "PGCONNECT_TIMEOUT" not in commands.environ:
             self._variables.setdefault("PGCONNECT_TIMEOUT", CONNECT_TIMEOUT)
 
+    @property
+    def conninfo(self) -> str:
+        """Its address for ``--dbname``, without a password: what a person types."""
+        names = {variable: name for name, variable in _VARIABLES.items() if name not in ("password", "ssl")}
+        pairs = [(names[name], value) for name, value in self._variables.items() if value and name in names]
+        return " ".join(
+            "{}='{}'".format(name, value.replace("\\", r"\\").replace("'", r"\'"))
+            for name, value in pairs
+            if name != "connect_timeout"
+        )
+
     def run(self, *argv: str, check: bool = True, timeout: float | None = None) -> Completed:
         """Run a PostgreSQL command; ``--no-password`` is added, so that none waits for somebody to type one.
 

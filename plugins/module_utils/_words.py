@@ -24,3 +24,13 @@ def age(seconds: float) -> str:
 def listed(names: t.Sequence[str], last: str = "and") -> str:
     """``a, b and c``."""
     return f" {last} ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def amount(number: int) -> str:
+    """A size as people say it: ``12 KiB``, ``3.4 GiB``."""
+    size = float(number)
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"

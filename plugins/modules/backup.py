@@ -14,10 +14,12 @@ description:
     The copies have mode 0600.
   - Sets a backup ref in git, C(refs/changeops/<restore point>/before), without leaving the branch.
   - Writes C(manifest.json), which also holds what the preflights of the run's other phases found.
+  - O(archive) and O(databases) keep more, for people who want it. It is never restored by itself, because what is
+    written after the backup is not in it; the result says what to type.
   - Once the manifest is there the backup is complete. From then on it is verified and never made anew, because what a
     resumed run finds is a half-rolled-back host.
   - Without O(restore_point), for use outside a run, backups are kept in C(standalone/backup-kept/<time>). A new one is
-    made when something differs from the newest one. The last five are kept.
+    made when something differs from the newest one, and always with O(archive) or O(databases). The last five are kept.
 author:
   - changeops.rollback contributors (@changeops)
 extends_documentation_fragment:
@@ -36,6 +38,40 @@ options:
     type: list
     elements: raw
     default: []
+  archive:
+    description:
+      - Files and folders, absolute, to keep with all that is in them as C(archive.tar.gz), with owners, modes, ACLs and
+        extended attributes. Symlinks are not followed. Sockets and pipes are left out with a warning, a device is an
+        error. Needs GNU tar.
+      - A file that changes while it is read is named in a warning.
+    type: list
+    elements: str
+    default: []
+  exclude:
+    description:
+      - What to leave out of O(archive). A pattern with a slash is compared with the absolute path, any other with the
+        name. C(*) and C(?) stand for any characters. What is in a folder that is left out is left out with it.
+    type: list
+    elements: str
+    default: []
+  databases:
+    description:
+      - Databases to dump as a whole while the app runs. Each dump is consistent, verified, and has mode 0600.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      sqlite:
+        description: The file of a SQLite database. It is copied by SQLite's online backup.
+        type: path
+      postgresql:
+        description:
+          - A PostgreSQL database for C(pg_dump), as a URL without a password or as the name of a service in
+            C(pg_service.conf). The password comes from O(environment_files), as C(PGPASSWORD) or C(PGPASSFILE).
+        type: str
+      postgresql_env:
+        description: The name of a variable, of O(environment_files) say, that holds the URL with the password.
+        type: str
 seealso:
   - module: changeops.rollback.config_restore
   - module: changeops.rollback.git_revert
@@ -49,6 +85,14 @@ EXAMPLES = r"""
       - config
       - /etc/shop/shop.env
     restore_point: before-C001/backup
+
+- name: Keep uploads and the whole database, too
+  changeops.rollback.backup:
+    archive: [/srv/shop/uploads]
+    exclude: ["*.tmp"]
+    databases:
+      - postgresql_env: SHOP_DATABASE_URL
+    environment_files: [/etc/shop/shop.env]
 """
 
 RETURN = r"""
@@ -87,10 +131,36 @@ ref:
   returned: for O(step=main)
   type: str
   sample: refs/changeops/C001-20261122T2330/before
+archive:
+  description: The archive. Where it lies below the restore point, its size, SHA-256, number of files and duration in
+    seconds, and what to type to look into it and to restore it. V(null) without O(archive).
+  returned: for O(step=main) with O(archive) or O(databases)
+  type: dict
+  sample:
+    kept: archive.tar.gz
+    size: 52311
+    sha256: 60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752
+    files: 120
+    seconds: 0.4
+    look: tar -tvzf /var/lib/changeops/C001-20261122T2330/1-backup/archive.tar.gz
+    restore: tar -xpzf /var/lib/changeops/C001-20261122T2330/1-backup/archive.tar.gz -C /
+databases:
+  description: The dumps, each as the archive.
+  returned: for O(step=main) with O(archive) or O(databases)
+  type: list
+  elements: dict
+  sample:
+    - name: SQLite database /srv/shop/shop.db
+      kept: databases/1.sqlite
+      size: 1273856
+      sha256: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
+      seconds: 0.2
+      restore: cp /var/lib/changeops/C001-20261122T2330/1-backup/databases/1.sqlite /srv/shop/shop.db
 """
 
 from ansible_collections.changeops.rollback.plugins.module_utils._backup import main as main_step
 from ansible_collections.changeops.rollback.plugins.module_utils._backup import preflight, recover
+from ansible_collections.changeops.rollback.plugins.module_utils._backup_databases import DATABASES_ARGUMENT
 from ansible_collections.changeops.rollback.plugins.module_utils._phase import run_module
 
 
@@ -99,6 +169,9 @@ def main():
         {
             "repo": {"type": "path"},
             "paths": {"type": "list", "elements": "raw", "default": []},
+            "archive": {"type": "list", "elements": "str", "default": []},
+            "exclude": {"type": "list", "elements": "str", "default": []},
+            "databases": DATABASES_ARGUMENT,
         },
         preflight,
         main_step,

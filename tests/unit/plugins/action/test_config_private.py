@@ -145,6 +145,13 @@ REFUSALS = [
         "config_restore_paths: /x has template and content. Write one of them.",
         {"template": "unknown.j2", "content": "canary"},
     ),
+    Refusal(
+        "a password in the address of a database",
+        "The URL of PostgreSQL database shop on db1 holds a password, which would be logged. Take it out, and put "
+        "PGPASSWORD or PGPASSFILE into a file of rollback_environment_files; or name the variable there that holds the "
+        "whole URL.",
+        {"postgresql": "postgresql://app:canary@db1/shop"},
+    ),
 ]
 
 
@@ -154,13 +161,16 @@ def test_refused(tmp_path):
     ops = Ops(tmp_path / "ops")
     (ops.place / "templates" / "unknown.j2").write_text("{{ shop_nothing }}\n")
     tasks = [
-        {"changeops.rollback.config_restore": {"paths": [{"path": "/x", **row.given}]}, "ignore_errors": True}
+        {"changeops.rollback.backup": {"databases": [row.given]}, "ignore_errors": True}
+        if "postgresql" in row.given
+        else {"changeops.rollback.config_restore": {"paths": [{"path": "/x", **row.given}]}, "ignore_errors": True}
         for row in REFUSALS
     ]
     play = {"hosts": "all", "gather_facts": False, "tasks": tasks}
     (ops.place / "play.yml").write_text(yaml.safe_dump([play]))
-    printed = ops.command("ansible-playbook", "-i", "inventory", "play.yml").replace('\\"', '"')
+    printed = ops.command("ansible-playbook", "-vvv", "-i", "inventory", "play.yml").replace('\\"', '"')
     for row in REFUSALS:
         assert row.found_in(printed), (row.case, printed)
     assert f"ignored={len(REFUSALS)}" in printed
     assert "canary" not in printed
+    assert not ops.log.exists(), "the host was not asked"

@@ -16,6 +16,7 @@ from ansible_collections.changeops.rollback.plugins.module_utils import _backup 
 from ansible_collections.changeops.rollback.plugins.module_utils._command import PhaseError
 from ansible_collections.changeops.rollback.plugins.module_utils._phase import run_step
 from ansible_collections.changeops.rollback.plugins.module_utils._restore_point import RestorePoint
+from ansible_collections.changeops.rollback.tests.unit.refusals import Refusal
 
 FUNCTIONS = {"preflight": backup.preflight, "main": backup.main, "recover": backup.recover}
 REF = "refs/changeops/R1/before"
@@ -161,30 +162,57 @@ def test_a_damaged_copy_is_named(host, step, harm):
         host.step(step)
 
 
-@pytest.mark.parametrize(
-    ("paths", "repo", "said"),
-    [
-        (["config", "confg"], None, "confg does not exist"),
-        (["/nowhere/a", "/nowhere/b"], None, "/nowhere/a does not exist. /nowhere/b does not exist"),
-        (["config"], "", "config is relative, and there is no repository"),
-        ([{"source": "/x"}], None, "None is not a path"),
-        ([], "/nowhere", "no directory /nowhere"),
-        ([], "/", "/ is not a git work tree"),
-    ],
+NOT_KEPT = (
+    "Not everything can be kept: {} Correct backup_paths (rollback_config), or read it as another user (become_user)."
 )
-def test_preflight_refuses_in_a_sentence(host, paths, repo, said):
-    with pytest.raises(PhaseError, match=said):
-        host.step("preflight", paths, repo=repo)
-    assert not host.part.exists()
+REFUSALS = [
+    Refusal(
+        "a path that is not there", NOT_KEPT.format("<path>/confg does not exist."), {"paths": ["config", "confg"]}
+    ),
+    Refusal(
+        "several paths that are not there",
+        NOT_KEPT.format("/nowhere/a does not exist. /nowhere/b does not exist."),
+        {"paths": ["/nowhere/a", "/nowhere/b"]},
+    ),
+    Refusal(
+        "a relative path without a repository",
+        "backup_paths: config is relative, and there is no repository. Set backup_repo (rollback_repo).",
+        {"paths": ["config"], "repo": ""},
+    ),
+    Refusal(
+        "an item without a path",
+        "backup_paths: None is not a path. Write a path, or a dictionary with 'path'.",
+        {"paths": [{"source": "/x"}]},
+    ),
+    Refusal(
+        "no room for the backup",
+        "The restore point <folder> needs 11.0 TiB and <size> are free on <folder>. Make room there, or take large "
+        "folders out of backup_paths (rollback_config) and backup_archive, or large databases out of backup_databases.",
+        {"paths": ["{huge}"]},
+    ),
+]
 
 
-def test_preflight_measures_the_space(host):
+@pytest.mark.parametrize("row", REFUSALS, ids=[row.case for row in REFUSALS])
+def test_refused(host, row):
     huge = host.tmp / "huge"
     with huge.open("wb") as stream:
         stream.truncate(10 << 40)
-    with pytest.raises(PhaseError, match=r"needs 11\.0 TiB and [0-9.]+ \w+ are free") as caught:
-        host.step("preflight", [str(huge)])
-    assert caught.value.facts["bytes_needed"] > caught.value.facts["bytes_free"] > 0
+    given = dict(row.given)
+    given["paths"] = [str(huge) if one == "{huge}" else one for one in given["paths"]]
+    with pytest.raises(PhaseError) as caught:
+        host.step("preflight", **given)
+    assert row.matches(str(caught.value)), str(caught.value)
+    assert not host.part.exists()
+    facts = caught.value.facts
+    assert "bytes_needed" not in facts or facts["bytes_needed"] > facts["bytes_free"] > 0
+
+
+@pytest.mark.parametrize(("repo", "said"), [("/nowhere", "no directory /nowhere"), ("/", "/ is not a git work tree")])
+def test_a_repository_that_is_none_is_refused(host, repo, said):
+    with pytest.raises(PhaseError, match=said):
+        host.step("preflight", [], repo=repo)
+    assert not host.part.exists()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
