@@ -93,6 +93,8 @@ _raw:
       digest: 4b2a6e0c7d0f6c1bb3a1f1a1cf0b7f6b3cc1a0c4b7e2a1d0f9e8d7c6b5a49382
       estimate: 120
       complexity: simple
+      accounts:
+        - {become: true, become_user: shop, hosts: shop, phases: [1-git_revert]}
       commits: [4f1c2e9]
       code_first: false
       phases:
@@ -104,7 +106,7 @@ _raw:
           vars: {git_revert_commits: [4f1c2e9]}
           estimate: 120
           timeout:
-          become:
+          become: true
           become_user: shop
           environment: {}
           steps: [preflight, main, recover]

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import os
+import pwd
 import shlex
 import signal
 import subprocess
@@ -77,6 +78,19 @@ def end_group(pgid: int, grace: float = TERM_GRACE) -> None:
             time.sleep(0.02)
 
 
+def _becoming(uid: int, environ: dict[str, str]) -> t.Callable[[], None]:
+    """What a child of root does to work as ``uid``, whose home ``environ`` gets."""
+    account = pwd.getpwuid(uid)
+    environ.update(HOME=account.pw_dir, USER=account.pw_name, LOGNAME=account.pw_name)
+
+    def drop() -> None:
+        os.initgroups(account.pw_name, account.pw_gid)
+        os.setgid(account.pw_gid)
+        os.setuid(uid)
+
+    return drop
+
+
 class Commands:
     """Runs commands until a common deadline.
 
@@ -121,6 +135,7 @@ class Commands:
         timeout: float | None = None,
         daemon: bool = False,
         errors: str = "replace",
+        uid: int | None = None,
     ) -> Completed:
         """Run ``argv`` and return what it printed.
 
@@ -131,6 +146,7 @@ class Commands:
         :arg daemon: the command leaves a service behind; it does not inherit the work lock, and its output goes to
             a file that is read back, so that a service that keeps the output open does not keep us waiting.
         :arg errors: what becomes of bytes that are not UTF-8, as for ``bytes.decode``.
+        :arg uid: the account that it runs as, where this is root.
         :raises PhaseError: the program is missing, it failed (with ``check``), or it was ended at the deadline.
         """
         args = [os.fspath(a) for a in argv]
@@ -140,11 +156,14 @@ class Commands:
                 environ.pop(name, None)
             else:
                 environ[name] = value
+        drop = None
+        if uid not in (None, os.geteuid()):
+            drop = _becoming(t.cast(int, uid), environ)
         shown = redact(" ".join(shlex.quote(a) for a in args))
         if daemon:
             rc, out, err = self._run_daemon(args, cwd, environ, shown, timeout)
         else:
-            rc, out, err = self._run_piped(args, cwd, environ, shown, timeout, stdin)
+            rc, out, err = self._run_piped(args, cwd, environ, shown, timeout, stdin, drop)
         done = Completed(args, rc, out.decode("utf-8", errors), err.decode("utf-8", "replace"))
         if check and rc != 0:
             raise PhaseError(f"'{shown}' failed with exit code {rc}: {done.said}", rc=rc, cmd=args)
@@ -180,6 +199,7 @@ class Commands:
         shown: str,
         timeout: float | None,
         stdin: str | bytes | None,
+        drop: t.Callable[[], None] | None,
     ) -> tuple[int, bytes, bytes]:
         process = self._start(
             args,
@@ -190,6 +210,7 @@ class Commands:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             pass_fds=self.inherit,
+            preexec_fn=drop,
         )
         data = stdin.encode("utf-8", "surrogateescape") if isinstance(stdin, str) else stdin
         try:

@@ -22,7 +22,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ._command import Commands, PhaseError
 from ._env_file import read_environment
-from ._restore_point import RestorePoint, WorkLock
+from ._restore_point import RestorePoint, WorkLock, told
 
 COMMON_ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "step": {"type": "str", "choices": ["preflight", "main", "recover"], "default": "main"},
@@ -239,7 +239,7 @@ def run_module(
     except PhaseError as exc:
         module.fail_json(msg=str(exc), **exc.facts)
     except OSError as exc:
-        module.fail_json(msg=f"{exc.filename or phase}: {exc.strerror or exc}.")
+        module.fail_json(msg=told(exc, point.state_dir, phase, point.standalone))
     for warning in report.warnings:
         module.warn(warning)
     result: dict[str, t.Any] = {

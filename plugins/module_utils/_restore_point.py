@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The restore point on a host: what a run found and kept. Private to this collection.
 
-Layout (directories 0700, files 0600)::
+Layout (directories 0700, files 0600; where phases of one run work as several accounts, see ``_shared``)::
 
     <state dir>/                    /var/lib/changeops for root, else ~/.local/state/changeops
         lock.json                   which run works on this host (see the restore_point module)
@@ -23,14 +23,17 @@ import fcntl
 import hashlib
 import json
 import os
+import pwd
 import shutil
 import time
 import typing as t
 from pathlib import Path
 
 from ._command import PhaseError, end_group
+from ._shared import is_shared
 
 STANDALONE = "standalone"
+ANYBODYS = "/var/tmp/changeops"  # noqa: S108 (what a message suggests to accounts without a home)
 
 
 def default_state_dir(euid: int, environ: t.Mapping[str, str]) -> Path:
@@ -39,6 +42,29 @@ def default_state_dir(euid: int, environ: t.Mapping[str, str]) -> Path:
         return Path("/var/lib/changeops")
     base = environ.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
     return Path(base) / "changeops"
+
+
+def user_name(uid: int) -> str:
+    """The account's name, or its number where it has no name."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def told(exc: OSError, state_dir: Path, phase: str = "", alone: bool = False) -> str:
+    """An error of the system as a sentence; about the restore point's place it says what to set."""
+    said = f"{exc.filename or phase}: {exc.strerror or exc}."
+    path = Path(str(exc.filename or "/nowhere"))
+    if state_dir in (path, *path.parents) or path in state_dir.parents:
+        setting, place = "rollback_state_dir", ANYBODYS
+        if alone:
+            setting, place = f"{phase}_restore_point", f"{place}/{STANDALONE}/{phase}"
+        said += (
+            f" {user_name(os.geteuid())} cannot keep a restore point there. Set {setting} to a directory that this "
+            f"account may enter and write to, such as {place}."
+        )
+    return said
 
 
 def write_file(path: Path, data: bytes, mode: int = 0o600) -> None:
@@ -91,10 +117,11 @@ def sha256_file(path: Path) -> str:
 
 
 def make_private(path: Path) -> None:
-    """Make ``path`` and its missing parents, each with mode 0700."""
+    """Make ``path`` and its missing parents, each with mode 0700; what a run shares with its accounts stays so."""
     for folder in reversed([folder for folder in (path, *path.parents) if not folder.exists()]):
         folder.mkdir(mode=0o700, exist_ok=True)
-    path.chmod(0o700)
+    if not is_shared(path):
+        path.chmod(0o700)
 
 
 class RestorePoint:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import shutil
 import time
 import typing as t
@@ -19,7 +20,8 @@ from pathlib import Path
 
 from ._command import Commands, PhaseError
 from ._phase import DONE, STARTED
-from ._restore_point import STANDALONE, RestorePoint, WorkLock, make_private, read_json, write_json
+from ._restore_point import STANDALONE, RestorePoint, WorkLock, make_private, read_json, user_name, write_json
+from ._shared import keep_to_owner, share
 from ._words import age
 
 Params = t.Dict[str, t.Any]
@@ -106,6 +108,36 @@ def check_lock(point: RunPoint, params: Params, now: float) -> bool:
     return adopt
 
 
+def account(user: str, euid: int | None = None) -> Result:
+    """Say whom this works as.
+
+    :arg user: whom it should work as; empty for anybody.
+    :raises PhaseError: it works as somebody else.
+    """
+    euid = os.geteuid() if euid is None else euid
+    name = user_name(euid)
+    if user not in ("", name, str(euid)):
+        raise PhaseError(
+            f"it works as {name}, because ansible_become or ansible_become_user is set in the inventory and beats the "
+            "plan; take it out there."
+        )
+    return {"changed": False, "msg": f"This works as {name}.", "account": {"user": name, "uid": euid}}
+
+
+def _others(users: t.Sequence[str], euid: int) -> list[int]:
+    """The numbers of the accounts that this run's phases work as beside the one that keeps the restore point.
+
+    :raises PhaseError: there are some, and this is not root, who alone can read what they keep.
+    """
+    others = [user for user in users if user not in (user_name(euid), str(euid))]
+    if others and euid != 0:
+        raise PhaseError(
+            "On this host the phases work as {} and {}, and none as root, so they cannot keep one restore point. Give "
+            "all of them the same become_user, or connect as root.".format(", ".join(others), user_name(euid))
+        )
+    return [int(user) if user.isdigit() else pwd.getpwnam(user).pw_uid for user in others]
+
+
 def opened(point: RunPoint, params: Params, check: bool, now: float | None = None) -> Result:
     """Take the host for a run, and make or find its restore point.
 
@@ -121,17 +153,18 @@ def opened(point: RunPoint, params: Params, check: bool, now: float | None = Non
                 params["change"], info.get("run"), info.get("plan_digest")
             )
         )
+    others = _others(params["accounts"], os.geteuid())
     if check:
-        return {"changed": False, "msg": "This host is free.", "resumed": bool(info)}
+        return {"changed": False, "msg": "This host is free.", "resumed": bool(info), "path": str(point.root)}
     lock = WorkLock(point.state_dir / "work.lock", "opening run {}".format(params["run"]))
     held = lock.acquire(params["wait"], end=adopt)
     try:
         check_lock(point, params, now)
+        _give_access(point, others)
         _take(point, params, now)
         _clear_untouched(point, params)
         for other in point.unfinished_others():
             _close_info(Path(other["path"]), "abandoned", now)
-        make_private(point.root)
         first = info or dict(
             {key: params[key] for key in ("run", "change", "plan_digest", "executed_by", "controller")},
             id=point.root.name,
@@ -151,6 +184,19 @@ def opened(point: RunPoint, params: Params, check: bool, now: float | None = Non
             )
         ]
     return result
+
+
+def _give_access(point: RunPoint, others: t.Sequence[int]) -> None:
+    """Let the accounts of the run, and nobody else, make their parts and take the work lock."""
+    make_private(point.root)
+    lock = point.state_dir / "work.lock"
+    if others:
+        share(point.state_dir, others, "x")
+        share(point.root, others, "rwx")
+        share(lock, others, "rw")
+    else:
+        for path in (point.state_dir, point.root, lock):
+            keep_to_owner(path)
 
 
 def _clear_untouched(point: RunPoint, params: Params) -> None:
@@ -224,7 +270,9 @@ def prune(state_dir: Path, keep: int) -> list[str]:
         for path in root.glob("*/manifest.json"):
             code = (read_json(path) or {}).get("code") or {}
             if code.get("ref"):
-                Commands(60).run(["git", "-C", code["repo"], "update-ref", "-d", code["ref"]], check=False)
+                # as the phase that made it: root would leave files of its own in somebody's repository
+                git = ["git", "-C", code["repo"], "update-ref", "-d", code["ref"]]
+                Commands(60).run(git, check=False, uid=path.stat().st_uid)
         shutil.rmtree(str(root), ignore_errors=True)
         removed.append(root.name)
     return removed

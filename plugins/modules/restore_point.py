@@ -16,16 +16,30 @@ description:
   - Lock and restore point are the run's own book-keeping, so it never reports a change of the host.
 author:
   - changeops.rollback contributors (@changeops)
+  - Where the phases of a run work as several accounts, root keeps the restore point and lets these accounts in, and
+    nobody else.
 options:
   state:
     description:
+      - V(account) says whom this task works as, so that a run knows before it begins.
       - V(opened) takes the host's lock, waits for what an interrupted run left at work, and makes the restore point, or
         finds it when a run is resumed.
       - V(checked) reads what the preflights found. It changes nothing.
       - V(closed) releases the lock and keeps, leaves open or removes the restore point, as O(outcome) asks for.
     type: str
-    choices: [opened, checked, closed]
+    choices: [account, opened, checked, closed]
     required: true
+  account:
+    description: Whom the task should work as, for O(state=account). It fails when it works as somebody else.
+    type: str
+    default: ""
+  accounts:
+    description:
+      - Names of the accounts that the run's phases work as, for O(state=opened). When there are others than the one
+        that this task works as, this must be root, and the file system must keep POSIX access lists.
+    type: list
+    elements: str
+    default: []
   restore_point:
     description:
       - The restore point's ID, below C(/var/lib/changeops) for root and C(~/.local/state/changeops) for everybody else,
@@ -115,9 +129,14 @@ msg:
   sample: Opened restore point /var/lib/changeops/20261122T231500-C001-1a2b.
 path:
   description: Where the restore point lies on the host.
-  returned: when there is one
+  returned: when there is one, and for O(state=opened)
   type: str
   sample: /var/lib/changeops/20261122T231500-C001-1a2b
+account:
+  description: Whom the task works as.
+  returned: for O(state=account)
+  type: dict
+  sample: {user: shop, uid: 998}
 resumed:
   description: Whether the restore point was there already.
   returned: for O(state=opened)
@@ -147,14 +166,23 @@ outcome:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.changeops.rollback.plugins.module_utils._command import PhaseError
-from ansible_collections.changeops.rollback.plugins.module_utils._run_point import RunPoint, checked, closed, opened
+from ansible_collections.changeops.rollback.plugins.module_utils._restore_point import told
+from ansible_collections.changeops.rollback.plugins.module_utils._run_point import (
+    RunPoint,
+    account,
+    checked,
+    closed,
+    opened,
+)
 
 
 def main():
     text = {"type": "str", "default": ""}
     module = AnsibleModule(
         argument_spec={
-            "state": {"type": "str", "choices": ["opened", "checked", "closed"], "required": True},
+            "state": {"type": "str", "choices": ["account", "opened", "checked", "closed"], "required": True},
+            "account": text,
+            "accounts": {"type": "list", "elements": "str", "default": []},
             "restore_point": {"type": "str", "required": True},
             "run": {"type": "str", "required": True},
             "change": text,
@@ -172,7 +200,9 @@ def main():
     )
     try:
         point = RunPoint(module.params["restore_point"])
-        if module.params["state"] == "opened":
+        if module.params["state"] == "account":
+            result = account(module.params["account"])
+        elif module.params["state"] == "opened":
             result = opened(point, module.params, module.check_mode)
         elif module.params["state"] == "checked":
             result = checked(point)
@@ -181,10 +211,7 @@ def main():
     except PhaseError as exc:
         module.fail_json(msg=str(exc), **exc.facts)
     except OSError as exc:
-        module.fail_json(
-            msg=f"{exc.filename}: {exc.strerror}. The restore point cannot be kept there; set rollback_state_dir to a "
-            "directory that this account may write to."
-        )
+        module.fail_json(msg=told(exc, point.state_dir))
     for warning in result.pop("warnings", []):
         module.warn(warning)
     module.exit_json(**result)

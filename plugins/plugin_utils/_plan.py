@@ -121,6 +121,19 @@ class Plan:
         return "git_revert" in names and "alembic_downgrade" in names[names.index("git_revert") :]
 
     @property
+    def accounts(self) -> list[dict[str, t.Any]]:
+        """Each way in which phases become a user, with its hosts, once; none where no phase says."""
+        found: dict[tuple[t.Any, ...], list[str]] = {}
+        for phase in self.phases:
+            found.setdefault((phase.become, phase.become_user, phase.hosts), []).append(phase.id)
+        if all(become is None for become, _user, _hosts in found):
+            return []
+        return [
+            {"become": become, "become_user": user, "hosts": hosts, "phases": ids}
+            for (become, user, hosts), ids in found.items()
+        ]
+
+    @property
     def patterns(self) -> list[str]:
         """Each host pattern of the plan once, the plan's own first."""
         patterns = [self.hosts, *(phase.hosts for phase in self.phases)]
@@ -135,6 +148,7 @@ class Plan:
             phases=[phase.as_dict() for phase in self.phases],
             estimate=self.estimate,
             complexity=self.complexity,
+            accounts=self.accounts,
             commits=self.commits,
             code_first=self.code_first,
         )

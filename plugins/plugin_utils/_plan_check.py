@@ -176,7 +176,7 @@ class _Check:
         if not isinstance(node.value, dict):
             return None
         role = self._role(index, node, values)
-        become_user = self._text(values, "become_user")
+        become, become_user = self._bool(values, "become"), self._text(values, "become_user")
         if become_user and not _USER.fullmatch(become_user):
             shown = values["become_user"]
             self._fault(shown.line, f"`become_user` is {shown.describe()}, which is not the name of a user.")
@@ -186,7 +186,7 @@ class _Check:
             hosts=self._text(values, "hosts") or plan_hosts,
             estimate=self._duration(values, "estimate"),
             timeout=self._duration(values, "timeout"),
-            become=self._bool(values, "become"),
+            become=True if become is None and become_user else become,
             become_user=become_user or None,
             environment=self._environment(values.get("environment")),
             line=node.line,

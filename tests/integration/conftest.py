@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from harness import ROWS, Ops, Shop, deploy
 from hosts import Host, NoHosts, host
+from systemd_shop import SystemdShop
 
 
 @pytest.fixture(scope="session")
@@ -55,3 +56,15 @@ def systemd_host(keys: Path) -> t.Iterator[Host]:
             yield one
     except NoHosts as exc:
         pytest.skip(str(exc))
+
+
+@pytest.fixture(scope="session")
+def deployed_shop(systemd_host: Host) -> SystemdShop:
+    return SystemdShop(systemd_host)
+
+
+@pytest.fixture
+def systemd_shop(deployed_shop: SystemdShop) -> SystemdShop:
+    """The app with its bad release on a test host, as it was shipped."""
+    deployed_shop.reset()
+    return deployed_shop

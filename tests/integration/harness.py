@@ -151,6 +151,9 @@ class Ops:
             {"role": "verify"},
         ]
         self.extra: dict[str, t.Any] = {}
+        self.hosts: dict[str, dict[str, t.Any]] = {
+            "shop1": {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}
+        }
         self.wrapper("git", Path("/usr/bin/git"))
 
     def wrapper(self, name: str, real: Path) -> Path:
@@ -196,16 +199,7 @@ class Ops:
             (self.root / f"{name}.yml").write_text(
                 f"---\n- name: Run {name}\n  ansible.builtin.import_playbook: changeops.rollback.{name}\n"
             )
-        hosts = {
-            "shop": {
-                "hosts": {"shop1": None},
-                "vars": {
-                    "ansible_connection": "local",
-                    "ansible_python_interpreter": "{{ ansible_playbook_python }}",
-                },
-            }
-        }
-        (self.root / "inventory" / "hosts.yml").write_text(yaml.safe_dump(hosts))
+        (self.root / "inventory" / "hosts.yml").write_text(yaml.safe_dump({"shop": {"hosts": self.hosts}}))
         (self.root / "inventory" / "group_vars" / "shop.yml").write_text(yaml.safe_dump(self.group_vars))
         plan = {
             "title": "Add invoice totals",

@@ -7,21 +7,25 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import pwd
 import subprocess
 import sys
 import time
+import typing as t
 from pathlib import Path
 
 import pytest
 from ansible_collections.changeops.rollback.plugins.module_utils._command import PhaseError
-from ansible_collections.changeops.rollback.plugins.module_utils._restore_point import RestorePoint
+from ansible_collections.changeops.rollback.plugins.module_utils._restore_point import RestorePoint, WorkLock
 from ansible_collections.changeops.rollback.plugins.module_utils._run_point import (
     RunPoint,
+    account,
     checked,
     closed,
     opened,
     prune,
 )
+from ansible_collections.changeops.rollback.plugins.module_utils._shared import share
 from ansible_collections.changeops.rollback.plugins.module_utils._words import age
 
 
@@ -36,6 +40,7 @@ def params(run: str, **changes: object) -> dict:
         "break_lock": "",
         "wait": 5.0,
         "keep": 5,
+        "accounts": [],
         "outcome": None,
     }
     return {**base, **changes}
@@ -239,3 +244,71 @@ def test_checked_reads_what_the_phases_noted(state: Path) -> None:
 )
 def test_age(seconds: float, said: str) -> None:
     assert age(seconds) == said
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can share a restore point")
+def test_a_shared_restore_point_lets_in_the_accounts_of_the_run_and_nobody_else(tmp_path: Path) -> None:
+    tmp_path.chmod(0o711)
+    for parent in list(tmp_path.parents)[:-1]:
+        parent.chmod(parent.stat().st_mode | 0o011)
+    state, part = tmp_path / "state", "R1/2-git_revert"
+    user = pwd.getpwnam("daemon").pw_name
+    opened(point(state, "R1"), params("R1", accounts=["root", user]), check=False)
+    as_user(user, lambda: RestorePoint(str(state / part)).write(progress="found", pending=True))
+    as_user(user, lambda: WorkLock(state / "work.lock", "x").acquire(1))
+    assert checked(point(state, "R1"))["pending"] is True
+    assert (state / part).stat().st_uid == pwd.getpwnam(user).pw_uid
+    assert (state / part).stat().st_mode & 0o777 == 0o700
+    for stranger in ("bin", "nobody"):
+        for touch in (
+            lambda: os.listdir(state),
+            (state / "work.lock").read_bytes,
+            lambda: os.stat(state / part),
+        ):
+            with pytest.raises(AssertionError, match="PermissionError"):
+                as_user(stranger, touch)
+    with pytest.raises(AssertionError, match="PermissionError"):
+        as_user(user, (state / "R1" / "run.json").unlink)
+    # the next run has one account: it has the host to itself again
+    closed(point(state, "R1"), params("R1", outcome="succeeded"), check=False)
+    opened(point(state, "R2"), params("R2"), check=False)
+    with pytest.raises(AssertionError, match="PermissionError"):
+        as_user(user, lambda: os.stat(state / "work.lock"))
+    assert state.stat().st_mode & 0o7777 == 0o700
+    assert (state / "work.lock").stat().st_mode & 0o7777 == 0o600
+
+
+def as_user(user: str, act: t.Callable[[], object]) -> None:
+    """Do it in a process of another account, and report what went wrong there."""
+    account = pwd.getpwnam(user)
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setgroups([])
+            os.setgid(account.pw_gid)
+            os.setuid(account.pw_uid)
+            act()
+        except BaseException as exc:
+            os.write(write, type(exc).__name__.encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    os.close(write)
+    with os.fdopen(read) as stream:
+        wrong = stream.read()
+    assert wrong == ""
+
+
+def test_another_account_is_named(tmp_path: Path) -> None:
+    with pytest.raises(PhaseError, match="because ansible_become or"):
+        account("nosuch")
+    assert account("")["account"]["uid"] == os.geteuid()
+
+
+def test_a_file_system_without_access_lists_is_refused() -> None:
+    with pytest.raises(PhaseError) as refused:
+        share(Path("/proc/self/comm"), [1], "rw")
+    assert str(refused.value) == (
+        "The phases of this plan work as several accounts, and the file system of /proc/self/comm keeps no access "
+        "lists by which they could share a restore point. Set rollback_state_dir to a directory on another one."
+    )

@@ -90,7 +90,7 @@ def test_a_plan_as_dict_has_every_key_and_is_json() -> None:
     assert set(values) == {
         *("change", "title", "date", "implemented_by", "hosts", "possible", "reason", "method", "accept_loss"),
         *("schema_compatible", "risks", "on_failure", "digest", "path", "estimate", "complexity", "commits"),
-        *("code_first", "phases"),
+        *("code_first", "phases", "accounts"),
     }
     assert values["phases"] == [
         {
@@ -108,6 +108,28 @@ def test_a_plan_as_dict_has_every_key_and_is_json() -> None:
         }
     ]
     assert json.loads(json.dumps(values)) == values
+
+
+@pytest.mark.parametrize(
+    ("phases", "accounts"),
+    [
+        pytest.param([{}, {}], [], id="all as the connection does"),
+        pytest.param(
+            [{"become": True}, {"become_user": "shop", "become": True}, {"become": True}, {}],
+            [(True, None, ["1-a", "3-a"]), (True, "shop", ["2-a"]), (None, None, ["4-a"])],
+            id="each way once",
+        ),
+        pytest.param(
+            [{"become": False}, {"become": False, "hosts": "db"}],
+            [(False, None, ["1-a"]), (False, None, ["2-a"])],
+            id="each with its hosts",
+        ),
+    ],
+)
+def test_accounts_are_asked_for_once(phases: list[dict], accounts: list[tuple]) -> None:
+    made = [Phase(**{"index": index, "role": "x.y.a", "hosts": "web", **keys}) for index, keys in enumerate(phases, 1)]
+    plan = Plan("C001", "Title", "2026-11-20", "C001.yml", "d", phases=tuple(made))
+    assert [(way["become"], way["become_user"], way["phases"]) for way in plan.accounts] == accounts
 
 
 @pytest.fixture
