@@ -157,8 +157,8 @@ class Commands:
             else:
                 environ[name] = value
         drop = None
-        if uid not in (None, os.geteuid()):
-            drop = _becoming(t.cast(int, uid), environ)
+        if uid is not None and uid != os.geteuid():
+            drop = _becoming(uid, environ)
         shown = redact(" ".join(shlex.quote(a) for a in args))
         if daemon:
             rc, out, err = self._run_daemon(args, cwd, environ, shown, timeout)
