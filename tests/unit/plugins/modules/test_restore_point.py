@@ -10,6 +10,7 @@ import os
 import pwd
 import subprocess
 import sys
+import tempfile
 import time
 import typing as t
 from pathlib import Path
@@ -246,12 +247,17 @@ def test_age(seconds: float, said: str) -> None:
     assert age(seconds) == said
 
 
+@pytest.fixture
+def open_place() -> t.Iterator[Path]:
+    """A directory that all accounts may enter; pytest's own are closed to all but one."""
+    with tempfile.TemporaryDirectory() as place:
+        os.chmod(place, 0o711)
+        yield Path(place)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can share a restore point")
-def test_a_shared_restore_point_lets_in_the_accounts_of_the_run_and_nobody_else(tmp_path: Path) -> None:
-    tmp_path.chmod(0o711)
-    for parent in list(tmp_path.parents)[:-1]:
-        parent.chmod(parent.stat().st_mode | 0o011)
-    state, part = tmp_path / "state", "R1/2-git_revert"
+def test_a_shared_restore_point_lets_in_the_accounts_of_the_run_and_nobody_else(open_place: Path) -> None:
+    state, part = open_place / "state", "R1/2-git_revert"
     user = pwd.getpwnam("daemon").pw_name
     opened(point(state, "R1"), params("R1", accounts=["root", user]), check=False)
     as_user(user, lambda: RestorePoint(str(state / part)).write(progress="found", pending=True))
