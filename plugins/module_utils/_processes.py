@@ -15,7 +15,7 @@ from ._redact import redact
 
 CGROUP_ROOTS = ("/sys/fs/cgroup", "/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified")
 PROBE_TIMEOUT = 0.5  # seconds that a listening port may take to accept
-LISTEN = "0A"  # the state in /proc/net/tcp, see include/net/tcp_states.h
+ESTABLISHED, LISTEN = "01", "0A"  # states in /proc/net/tcp, see include/net/tcp_states.h
 
 
 class Stat(t.NamedTuple):
@@ -169,14 +169,21 @@ def holders(port: int) -> list[int]:
 
 
 def _listening(port: int) -> set[str]:
-    inodes = set()
+    return {f"socket:[{inode}]" for local, state, inode in _sockets() if state == LISTEN and local == port}
+
+
+def _sockets() -> t.Iterator[tuple[int, str, str]]:
+    """The TCP sockets of this host: port, state, inode."""
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         with contextlib.suppress(OSError), open(table) as stream:
             for line in stream.readlines()[1:]:
                 fields = line.split()
-                if fields[3] == LISTEN and int(fields[1].rpartition(":")[2], 16) == port:
-                    inodes.add(f"socket:[{fields[9]}]")
-    return inodes
+                yield int(fields[1].rpartition(":")[2], 16), fields[3], fields[9]
+
+
+def connections(ports: t.Container[int]) -> int:
+    """How many connections to these ports of this host are open."""
+    return sum(1 for local, state, _inode in _sockets() if state == ESTABLISHED and local in ports)
 
 
 def who_holds(port: int) -> str:

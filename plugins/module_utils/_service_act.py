@@ -11,6 +11,7 @@ import typing as t
 from ._command import Commands, PhaseError
 from ._processes import Trace, describe, probe, who_holds
 from ._redact import redact
+from ._service_family import start_order
 from ._service_manager import FAILED, RUNNING, State, States
 from ._service_supervisord import Supervisord
 from ._services import Service, read_states
@@ -90,20 +91,31 @@ def start_service(commands: Commands, service: Service, state: State) -> State:
     if state.active and state.word == FAILED:  # its manager tries again and again, and would not start it anew
         stop_service(commands, service, state)
         state = State(FAILED, state.said)
+    if not state.active and not service.socket:  # systemd itself holds the port of a socket
+        state = _check_ports(commands, service, state)
     if not state.active:
-        taken = [who_holds(port) for port in service.ports if probe(service.address, port) is not False]
-        if taken:
-            raise PhaseError(
-                f"{service.name} cannot be started: {listed(taken)}. End that, and run the same command again.",
-                service=service.name,
-            )
         _start(commands, service, state.word == FAILED)
+    if state.ends:
+        return read_states(commands, [service])[service.name]
     try:
         return _wait_up(commands, service)
     except PhaseError as exc:
         if exc.facts.get("timed_out"):
             raise _not_up(commands, service, "its manager does not answer") from None
         raise
+
+
+def _check_ports(commands: Commands, service: Service, state: State) -> State:
+    """Refuse a port that is taken, unless by the service itself, which came up with an earlier one in the meantime."""
+    taken = [who_holds(port) for port in service.ports if probe(service.address, port) is not False]
+    if taken:
+        state = read_states(commands, [service])[service.name]
+        if not state.active:
+            raise PhaseError(
+                f"{service.name} cannot be started: {listed(taken)}. End that, and run the same command again.",
+                service=service.name,
+            )
+    return state
 
 
 def _start(commands: Commands, service: Service, failed: bool) -> None:
@@ -158,7 +170,8 @@ def died(commands: Commands, service: Service, what: str) -> PhaseError:
 
 def start_all(commands: Commands, services: t.Sequence[Service], states: States) -> States:
     """Start in REVERSE of the order given those that are not up, each when the one before is up."""
-    return {s.name: start_service(commands, s, states[s.name]) for s in reversed(services) if not states[s.name].up}
+    todo = [service for service in start_order(services) if not states[service.name].up]
+    return {service.name: start_service(commands, service, states[service.name]) for service in todo}
 
 
 def flapping(
@@ -174,6 +187,8 @@ def flapping(
     for service, trace in zip(services, traces):
         was, state = first[service.name], now[service.name]
         why = ""
+        if was.ends:
+            continue
         if not state.up:
             why = f"its manager says {state.said}"
         elif set(state.pids) != set(was.pids) or state.restarts != was.restarts:

@@ -9,7 +9,7 @@ import dataclasses
 import shutil
 import typing as t
 
-from ._command import Commands, Completed
+from ._command import Commands, Completed, PhaseError
 from ._processes import stat
 from ._service_manager import RUNNING, STOPPED, Manager, State
 
@@ -22,22 +22,25 @@ class Given(Manager):
     stop_argv: tuple[str, ...] = ()
     status_argv: tuple[str, ...] = ()
     pid_file: str = ""
+    running_when: str = "exit_code"
 
     def states(self, commands: Commands, names: t.Sequence[str]) -> dict[str, State]:
-        """Exit code 0 of the status command is running; 3 (as the LSB says) and all others are stopped."""
+        """What the status command says: by its exit code (3, as the LSB says, and all others but 0 are stopped), or by
+        printing something, as ``docker compose ps -q`` does."""
         done = commands.run(self.status_argv, check=False)
-        if done.rc != 0:
-            return {name: State(STOPPED, f"exit code {done.rc} of its status command") for name in names}
-        state = State(RUNNING, "exit code 0 of its status command", active=True, up=True, pids=self._pids())
-        return dict.fromkeys(names, state)
-
-    def _pids(self) -> tuple[int, ...]:
-        try:
-            with open(self.pid_file) as stream:
-                pid = int(stream.read().split()[0])
-        except (OSError, ValueError, IndexError):
-            return ()
-        return (pid,) if pid > 0 and stat(pid) else ()
+        said = f"exit code {done.rc} of its status command"
+        running = done.rc == 0
+        if self.running_when == "output":
+            if not running:  # neither stopped nor running: the engine is down, say
+                raise PhaseError(
+                    f"The status command of {names[0]} failed with exit code {done.rc}: {done.said}. "
+                    "With `running_when: output` it has to end with 0, and print something only when the service runs."
+                )
+            running = bool(done.out.strip())
+            said = f"{'something' if running else 'nothing'} printed by its status command"
+        if not running:
+            return {name: State(STOPPED, said) for name in names}
+        return dict.fromkeys(names, State(RUNNING, said, active=True, up=True, pids=pids_in(self.pid_file)))
 
     def start(self, commands: Commands, name: str, failed: bool) -> Completed:
         """Run the start command; what it leaves behind holds neither our lock nor our pipes."""
@@ -59,3 +62,13 @@ class Given(Manager):
             for verb, argv in given.items()
             if not shutil.which(argv[0])
         ]
+
+
+def pids_in(pid_file: str) -> tuple[int, ...]:
+    """The process whose id stands in ``pid_file``, if it is alive."""
+    try:
+        with open(pid_file) as stream:
+            pid = int(stream.read().split()[0])
+    except (OSError, ValueError, IndexError):
+        return ()
+    return (pid,) if pid > 0 and stat(pid) else ()

@@ -13,17 +13,19 @@ from ._command import Commands, Completed
 
 LOG_LINES = 20
 
-RUNNING, STOPPED, FAILED = "running", "stopped", "failed"
+# WORKING is a job under way, a unit that runs to its end by itself: it is stopped, but not started again.
+RUNNING, STOPPED, FAILED, WORKING = "running", "stopped", "failed", "working"
 
 
 @dataclasses.dataclass(frozen=True)
 class State:
     """How a service stands.
 
-    ``word``: running, stopped, or failed (its manager wants it to run and could not keep it up). ``active``: it has
-    processes, or its manager is about to start some. ``up``: it has finished starting. ``said``: the manager's words.
-    ``restarts``: how often its manager restarted it by itself. ``known``: its manager has such a service. ``stopping``:
-    it was told to stop and is not gone yet, so a start now would come too early.
+    ``word``: running, stopped, failed (its manager wants it to run and could not keep it up) or working. ``active``: it
+    has processes, or its manager is about to start some. ``up``: it has finished starting. ``said``: the manager's
+    words. ``restarts``: how often its manager restarted it by itself. ``known``: its manager has such a service.
+    ``stopping``: it was told to stop and is not gone yet, so a start now would come too early. ``ends``: it is a job,
+    so it does not stay up. ``masked``: it cannot be started. ``enabled``: its manager starts it at boot.
     """
 
     word: str
@@ -35,6 +37,9 @@ class State:
     cgroup: str = ""
     known: bool = True
     stopping: bool = False
+    ends: bool = False
+    masked: bool = False
+    enabled: bool = False
 
 
 States = t.Dict[str, State]  # by the name of the service
@@ -66,6 +71,22 @@ class Manager(abc.ABC):
     def unknown(self, commands: Commands, name: str) -> str:
         """A sentence for a service that the manager does not know: what there is instead."""
         return ""
+
+    def held(self, commands: Commands, names: t.Sequence[str]) -> list[str]:
+        """Those of the services that ``hold`` keeps from being started."""
+        return []
+
+    def hold(self, commands: Commands, names: t.Sequence[str], who: str) -> list[str]:
+        """Keep services from being started by anybody, also after a reboot; the files that are new for it."""
+        return []
+
+    def release(self, commands: Commands, names: t.Sequence[str]) -> list[str]:
+        """Undo ``hold``; those that were held."""
+        return []
+
+    def comes_back(self, commands: Commands, names: t.Sequence[str]) -> list[str]:
+        """What would start stopped services again and cannot be kept from it, each a sentence."""
+        return []
 
     def faults(self, name: str) -> list[str]:
         """What would keep ``start`` and ``stop`` from working, each a sentence."""

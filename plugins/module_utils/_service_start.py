@@ -5,17 +5,18 @@
 
 from __future__ import annotations
 
-import os
 import time
 import typing as t
 
 from ._command import PhaseError
 from ._log_marks import mark_start
 from ._phase import Context, Report
-from ._service_act import died, flapping, start_all, stop_all
+from ._service_act import died, flapping, stop_all
+from ._service_drain import drain, undrain
+from ._service_family import TRIGGERS, start_order
 from ._service_manager import FAILED, RUNNING, STOPPED, State, States
-from ._service_steps import as_facts, check_services, diff_of, listed_services, rights, told
-from ._services import Service, read_states
+from ._service_steps import as_facts, bring_up, diff_of, look, noted_services, told, who
+from ._services import Service, held_services, hold_services, read_states
 from ._words import listed
 
 
@@ -24,17 +25,26 @@ def _alone(ctx: Context) -> bool:
     return ctx.point.standalone or not ctx.params.get("restore_point")
 
 
-def _to_start(ctx: Context, services: t.Sequence[Service]) -> list[Service]:
-    """Those that ran, or were wanted and failed, before the run; all of them when the role is used alone."""
+def _to_start(ctx: Context, services: t.Sequence[Service], states: States) -> list[Service]:
+    """Those that ran, or were wanted and failed, before the run; a job is not to be done twice.
+
+    When the role is used alone: all that are listed, and what starts them, sockets and timers, if it is enabled.
+    """
     before = ctx.before.get("services", {})
-    return [s for s in services if _alone(ctx) or before.get(s.name) in (RUNNING, FAILED)]
+    if _alone(ctx):
+        return [s for s in services if s.listed or (states[s.name].enabled and s.name.endswith(TRIGGERS))]
+    return [s for s in services if before.get(s.name) in (RUNNING, FAILED) and not states[s.name].ends]
 
 
 def start_preflight(ctx: Context) -> Report:
     """Note which services run now: these are started again."""
-    services = listed_services(ctx.params, "service_start")
-    states = check_services(ctx.commands, services)
-    report = Report(f"{told(states)}.", before=as_facts(states), warnings=rights(services, os.geteuid()))
+    services, states, report = look(ctx, "service_start")
+    masked = [s.name for s in services if states[s.name].masked and s.listed and _alone(ctx)]
+    if masked:
+        raise PhaseError(
+            f"{listed(masked)} is masked, so it cannot be started. Unmask it (systemctl unmask {' '.join(masked)}) "
+            "or take it out of service_start_services."
+        )
     idle = [name for name, state in states.items() if state.word == STOPPED]
     if idle and not _alone(ctx) and not ctx.resumed:
         report.msg += f" What is stopped now is not started by this run: {listed(idle)}."
@@ -42,29 +52,44 @@ def start_preflight(ctx: Context) -> Report:
 
 
 def start_main(ctx: Context) -> Report:
-    """Start what ran before, in reverse of the order given, and see that it stays up."""
-    services = listed_services(ctx.params, "service_start")
-    wanted = _to_start(ctx, services)
+    """Start what ran before, in reverse of the order given, see that it stays up, then take the host back in."""
+    services = noted_services(ctx, "service_start")
     states = read_states(ctx.commands, services)
-    todo = [s.name for s in reversed(wanted) if not states[s.name].up]
+    wanted = _to_start(ctx, services, states)
+    todo = [s.name for s in start_order(wanted) if not states[s.name].up]
     if ctx.check:
         return _start_check(ctx, services, wanted, states, todo)
-    if not todo:
-        why = f"There is nothing to start: {told(states)}."
-        return Report(why, after=as_facts(states), facts={"started": []})
-    # noted before acting: recover stops these and no others
-    ctx.note(started=sorted({*ctx.prepared.get("started", []), *todo}))
-    warnings = [] if _alone(ctx) else mark_start(ctx.point.root, ctx.commands)
+    held = [s.name for s in held_services(ctx.commands, services)]
+    # noted before acting: recover stops these and no others, and holds again what was held
+    ctx.note(
+        started=sorted({*ctx.prepared.get("started", []), *todo}), held=sorted({*ctx.prepared.get("held", []), *held})
+    )
+    warnings = mark_start(ctx.point.root, ctx.commands) if todo and not _alone(ctx) else []
     begun = time.monotonic()
-    first = start_all(ctx.commands, wanted, states)
+    first, _held = bring_up(ctx, services, wanted, states)
     mine = [s for s in services if s.name in first]
     faults = [died(ctx.commands, *fault) for fault in flapping(ctx.commands, mine, first, ctx.params["stays_up"])]
     if faults:
         raise PhaseError(" ".join(str(fault) for fault in faults), **faults[0].facts)
+    seconds = time.monotonic() - begun
+    undrained = _undrain(ctx, todo)
     now = as_facts(read_states(ctx.commands, services))
+    changed = bool(todo or held or undrained)
+    if not todo:
+        why = f"There is nothing to start: {told(states)}. {undrained}".strip()
+        return Report(why, changed, after=now, facts={"started": []})
     diff = diff_of(services, states, dict.fromkeys(todo, RUNNING))
-    said = f"Started {listed(todo, 'then')}; up and staying up after {time.monotonic() - begun:.1f} s."
-    return Report(said, True, after=now, diff=diff, warnings=warnings, facts={"started": todo})
+    said = f"Started {listed(todo, 'then')}; up and staying up after {seconds:.1f} s. {undrained}".strip()
+    return Report(said, changed, after=now, diff=diff, warnings=warnings, facts={"started": todo})
+
+
+def _undrain(ctx: Context, started: list[str]) -> str:
+    if not ctx.params["undrain"] or ctx.prepared.get("undrained") or (_alone(ctx) and not started):
+        return ""
+    ctx.note(undrained=False)  # begun: recover drains again
+    said = undrain(ctx)
+    ctx.note(undrained=True)
+    return said
 
 
 def _start_check(
@@ -76,7 +101,7 @@ def _start_check(
         said = f"Would start {listed(todo, 'then')}." if todo else f"There is nothing to start: {told(states)}."
         diff = diff_of(services, states, words) if todo else []
         return Report(said, bool(todo), after=after, diff=diff, facts={"started": todo})
-    names = [s.name for s in reversed(wanted)]
+    names = [s.name for s in start_order(wanted)]
     # in a run these have been stopped by now, which check mode did not do
     stopped = {s.name: State(STOPPED, "") if s in wanted else states[s.name] for s in services}
     said = f"Would start {listed(names, 'then')} again." if names else "Would start nothing, as nothing ran before."
@@ -86,14 +111,31 @@ def _start_check(
 
 def start_recover(ctx: Context) -> Report:
     """Stop what main started, so that the earlier phases can be put back."""
-    services = listed_services(ctx.params, "service_start")
-    mine = [s for s in services if s.name in ctx.prepared.get("started", [])]
-    if not mine:
+    services = noted_services(ctx, "service_start")
+    # a socket may have started its service since, so what goes together is stopped together
+    groups = {s.group for s in services if s.name in ctx.prepared.get("started", [])}
+    mine = [s for s in services if s.group in groups]
+    if not mine and not ctx.prepared.get("held") and ctx.prepared.get("undrained") is None:
         return Report("service_start had started nothing, so there is nothing to stop.", facts={"stopped": []})
     states = read_states(ctx.commands, mine)
+    warnings = _drain_again(ctx, services)
+    hold_services(ctx.commands, [s for s in services if s.name in ctx.prepared.get("held", [])], who(ctx))
     stopped = stop_all(ctx.commands, mine, states)
-    ctx.note(started=[])  # a second recovery must not stop what service_stop's recovery has started since
+    ctx.note(started=[], held=[])  # a second recovery must not stop what service_stop's recovery has started since
     now = as_facts(read_states(ctx.commands, services))
     said = f"Stopped {listed(stopped, 'then')}." if stopped else "What service_start had started is stopped already."
     diff = diff_of(mine, states, dict.fromkeys(stopped, STOPPED)) if stopped else []
-    return Report(said, bool(stopped), after=now, diff=diff, facts={"stopped": stopped})
+    return Report(said, bool(stopped), after=now, diff=diff, warnings=warnings, facts={"stopped": stopped})
+
+
+def _drain_again(ctx: Context, services: t.Sequence[Service]) -> list[str]:
+    """What cannot be drained is stopped all the same, because the earlier phases wait to be put back."""
+    if ctx.prepared.get("undrained") is None:
+        return []
+    try:
+        ctx.note(drained=None)
+        drain(ctx, services)
+        ctx.note(undrained=None)
+    except PhaseError as exc:
+        return [str(exc)]
+    return []

@@ -5,12 +5,17 @@
 
 from __future__ import annotations
 
+import os
 import typing as t
 
 from ._command import Commands, PhaseError
-from ._service_manager import FAILED, RUNNING, STOPPED, States
+from ._phase import Context, Report
+from ._service_act import start_all
+from ._service_drain import drain_faults
+from ._service_family import find_units, required, unfold
+from ._service_manager import FAILED, RUNNING, STOPPED, WORKING, States
 from ._service_systemd import Systemd
-from ._services import Service, read_states, services_from
+from ._services import Service, read_states, release_services, services_from
 from ._words import listed
 
 
@@ -28,6 +33,56 @@ def listed_services(params: dict[str, t.Any], phase: str) -> list[Service]:
     return services
 
 
+def noted_services(ctx: Context, phase: str) -> list[Service]:
+    """The services of the phase, with all the units that preflight found for them."""
+    return unfold(listed_services(ctx.params, phase), ctx.before.get("units", {}))
+
+
+def look(ctx: Context, phase: str) -> tuple[list[Service], States, Report]:
+    """What both preflights do: find the units, see that they can be worked on, note how they stand.
+
+    :raises PhaseError: with all faults at once.
+    """
+    services = listed_services(ctx.params, phase)
+    faults = [fault for s in services for fault in s.manager.faults(s.name)] + drain_faults(ctx.params)
+    if faults:
+        raise PhaseError(" ".join(faults))
+    # what this run has stopped may be loaded no more: the first preflight's look counts
+    units, warnings = (ctx.before.get("units", {}), []) if ctx.before else find_units(ctx.commands, services)
+    services = unfold(services, units)
+    states = check_services(ctx.commands, services)
+    masked = [name for name, state in states.items() if state.masked and state.active]
+    if masked:
+        raise PhaseError(
+            f"{listed(masked)} runs and is masked, so it could not be started again. "
+            f"Unmask it: systemctl unmask {' '.join(masked)}"
+        )
+    before = as_facts(states)
+    if units:
+        before["units"] = units
+    warnings = warnings + rights(services, os.geteuid())
+    return services, states, Report(f"{told(states)}.", before=before, warnings=warnings)
+
+
+def who(ctx: Context) -> str:
+    """Who holds services, for people."""
+    return ctx.point.phase if ctx.point.standalone else f"the run with restore point {ctx.point.root.name}"
+
+
+def bring_up(
+    ctx: Context, services: t.Sequence[Service], wanted: t.Sequence[Service], states: States
+) -> tuple[States, list[str]]:
+    """Start those ``wanted`` that are not up; then let all others be started again too, by whoever does.
+
+    Until then those are held, so that a target does not start what did not run. Returns the states of what was
+    started, and the names of what had been held.
+    """
+    idle = [s for s in services if s not in wanted]
+    held = release_services(ctx.commands, [*wanted, *required(ctx.commands, wanted, idle)])
+    first = start_all(ctx.commands, wanted, states)
+    return first, held + release_services(ctx.commands, services)
+
+
 def as_facts(states: States) -> dict[str, t.Any]:
     """States as they are kept and returned: a word and the main processes for each service."""
     return {
@@ -38,7 +93,7 @@ def as_facts(states: States) -> dict[str, t.Any]:
 
 def told(states: States) -> str:
     """``shop-web runs (process 4711), shop-worker is stopped``."""
-    words = {RUNNING: "runs", STOPPED: "is stopped", FAILED: "has failed"}
+    words = {RUNNING: "runs", STOPPED: "is stopped", FAILED: "has failed", WORKING: "is at work"}
     return listed(
         [
             f"{name} {words[state.word]}" + (f" (process {listed([str(p) for p in state.pids])})" if state.pids else "")
@@ -48,13 +103,10 @@ def told(states: States) -> str:
 
 
 def check_services(commands: Commands, services: t.Sequence[Service]) -> States:
-    """The states of all services, each of which exists and can be worked on.
+    """The states of all services, each of which exists.
 
     :raises PhaseError: with all faults at once.
     """
-    faults = [fault for service in services for fault in service.manager.faults(service.name)]
-    if faults:
-        raise PhaseError(" ".join(faults))
     states = read_states(commands, services)
     faults = [s.manager.unknown(commands, s.name) for s in services if not states[s.name].known]
     if faults:

@@ -5,61 +5,95 @@
 
 from __future__ import annotations
 
-import os
 import time
+import typing as t
 
 from ._command import PhaseError
 from ._phase import Context, Report
-from ._service_act import start_all, stop_all
-from ._service_manager import FAILED, RUNNING, STOPPED
-from ._service_steps import as_facts, check_services, diff_of, listed_services, rights, told
-from ._services import read_states
+from ._service_act import stop_all
+from ._service_drain import drain, undrain
+from ._service_manager import FAILED, RUNNING, STOPPED, States
+from ._service_steps import as_facts, bring_up, diff_of, look, noted_services, told, who
+from ._services import Service, by_manager, hold_services, read_states
 from ._words import listed
 
 
 def stop_preflight(ctx: Context) -> Report:
-    """Note which services run."""
-    services = listed_services(ctx.params, "service_stop")
-    states = check_services(ctx.commands, services)
-    return Report(f"{told(states)}.", before=as_facts(states), warnings=rights(services, os.geteuid()))
+    """Note which services run, with all units that go with them."""
+    services, states, report = look(ctx, "service_stop")
+    for manager, names in by_manager(s for s in services if states[s.name].active or states[s.name].enabled).items():
+        report.msg = " ".join([report.msg, *manager.comes_back(ctx.commands, names)])
+    return report
 
 
 def stop_main(ctx: Context) -> Report:
-    """Stop what is active, in the order given."""
-    services = listed_services(ctx.params, "service_stop")
+    """Drain; keep all from being started; stop what is active, in the order given."""
+    services = noted_services(ctx, "service_stop")
     states = read_states(ctx.commands, services)
     active = [s.name for s in services if states[s.name].active]
     diff = diff_of(services, states, dict.fromkeys(active, STOPPED))
     after = {"services": dict({s.name: states[s.name].word for s in services}, **dict.fromkeys(active, STOPPED))}
     after["pids"] = {}
-    if not active:
-        return Report(f"There is nothing to stop: {told(states)}.", after=after, facts={"stopped": []})
     if ctx.check:
-        return Report(f"Would stop {listed(active, 'then')}.", True, after=after, diff=diff, facts={"stopped": active})
+        return _stop_check(ctx, states, active, Report("", bool(active), after=after, diff=diff))
     begun = time.monotonic()
+    drained = drain(ctx, services) if active or not ctx.point.standalone else ""
+    holds = _hold(ctx, services)
     stop_all(ctx.commands, services, states)
+    _check_stopped(ctx, services)
+    said = f"Stopped {listed(active, 'then')} in {time.monotonic() - begun:.1f} s."
+    if not active:
+        said, diff = f"There is nothing to stop: {told(states)}.", []
+    if holds:
+        said += f" Kept from being started again by {listed(holds)}."
+    facts = {"stopped": active, "holds": holds}
+    changed = bool(active or drained or holds)
+    return Report(f"{drained} {said}".strip(), changed, after=after, diff=diff, facts=facts)
+
+
+def _stop_check(ctx: Context, states: States, active: list[str], report: Report) -> Report:
+    report.msg = f"Would stop {listed(active, 'then')}." if active else f"There is nothing to stop: {told(states)}."
+    if active and ctx.params["drain"]:
+        report.msg = f"Would drain, then stop {listed(active, 'then')}."
+    report.facts = {"stopped": active, "holds": []}
+    report.diff = report.diff if active else []
+    return report
+
+
+def _hold(ctx: Context, services: t.Sequence[Service]) -> list[str]:
+    """Before the stop, so that no socket, timer or watchdog is quicker. Preflight's units are the note of it."""
+    if not ctx.params["hold"]:
+        return []
+    return hold_services(ctx.commands, services, who(ctx))
+
+
+def _check_stopped(ctx: Context, services: t.Sequence[Service]) -> None:
     again = [name for name, state in read_states(ctx.commands, services).items() if state.active]
     if again:
         raise PhaseError(
             f"{listed(again)} was stopped and has been started again by something else on this host. "
             "Find what did it (a timer, a watchdog, a person), end that, and run the same command again."
         )
-    said = f"Stopped {listed(active, 'then')} in {time.monotonic() - begun:.1f} s."
-    return Report(said, True, after=after, diff=diff, facts={"stopped": active})
 
 
 def stop_recover(ctx: Context) -> Report:
-    """Start exactly those that ran before, and wait until they are up again."""
-    services = listed_services(ctx.params, "service_stop")
+    """Start exactly those that ran before, wait until they are up again, and take the host back in."""
+    services = noted_services(ctx, "service_stop")
     before = ctx.before.get("services", {})
     ran = [s for s in services if before.get(s.name) == RUNNING]
     failed = [s.name for s in services if before.get(s.name) == FAILED]
     note = f" {listed(failed)} had failed before and is left alone." if failed else ""
     states = read_states(ctx.commands, services)
-    started = list(start_all(ctx.commands, ran, states))
+    first, held = bring_up(ctx, services, ran, states)
+    started = list(first)
+    drained = ctx.prepared.get("drained") is not None
+    if drained:
+        note += f" {undrain(ctx)}".rstrip()
+        ctx.note(drained=None)
     now = as_facts(read_states(ctx.commands, services))
     if not started:
-        return Report(f"All services that ran before run.{note}", after=now, facts={"started": []})
+        said = f"All services that ran before run.{note}"
+        return Report(said, bool(held or drained), after=now, facts={"started": []})
     diff = diff_of(services, states, dict.fromkeys(started, RUNNING))
     said = f"Started {listed(started, 'then')} again.{note}"
     return Report(said, True, after=now, diff=diff, facts={"started": started})

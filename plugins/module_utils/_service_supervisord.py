@@ -13,6 +13,7 @@ import typing as t
 
 from ._command import Commands, Completed, PhaseError
 from ._service_manager import FAILED, LOG_LINES, RUNNING, STOPPED, Manager, State
+from ._words import listed
 
 # supervisord's words for a process: ours, whether it is active, whether it is up.
 # EXITED ended by itself and is not to be started again, like STOPPED.
@@ -73,6 +74,15 @@ class Supervisord(Manager):
                 return done.out.splitlines()[-LOG_LINES:]
         return []
 
+    def comes_back(self, commands: Commands, names: t.Sequence[str]) -> list[str]:
+        """Programs with ``autostart=true``, which supervisord starts when it is itself started."""
+        rows = [line.split() for line in self._run(commands, "avail").out.splitlines()]
+        auto = {row[0] for row in rows if "auto" in row[1:]}
+        mine = [name for name in names if any(_means(name, program) for program in auto)]
+        if not mine:
+            return []
+        return [f"If supervisord is itself restarted meanwhile, it starts {listed(mine)} again (autostart=true)."]
+
     def unknown(self, commands: Commands, name: str) -> str:
         """All programs that there are."""
         found = [m.group(1) for m in map(_SUPERVISORD_LINE.match, self._run(commands, "status").out.splitlines()) if m]
@@ -94,13 +104,16 @@ def parse_supervisord(text: str, names: t.Sequence[str]) -> dict[str, State]:
     lines = [match.groups() for match in map(_SUPERVISORD_LINE.match, text.splitlines()) if match]
     found = {}
     for name in names:
-        group, _colon, program = name.partition(":")
-        if program in ("", "*") and ":" in name:
-            mine = [line for line in lines if line[0] == group or line[0].startswith(f"{group}:")]
-        else:  # supervisorctl says `web` for `web:web`
-            mine = [line for line in lines if line[0] in (name, group if group == program else name)]
-        found[name] = _together(mine)
+        found[name] = _together([line for line in lines if _means(name, line[0])])
     return found
+
+
+def _means(name: str, program: str) -> bool:
+    """Whether ``name``, as a service is called, is ``program`` or its group, as supervisorctl prints it."""
+    group, _colon, rest = name.partition(":")
+    if rest in ("", "*") and ":" in name:
+        return program == group or program.startswith(f"{group}:")
+    return program in (name, group if group == rest else name)  # supervisorctl says `web` for `web:web`
 
 
 def _together(lines: list[tuple[t.Any, ...]]) -> State:

@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 import typing as t
 
 from ._command import Commands, PhaseError
 from ._service_command import Given
-from ._service_manager import Manager, State
+from ._service_manager import Manager, States
+from ._service_script import Script
 from ._service_supervisord import Supervisord
 from ._service_systemd import Systemd
 
@@ -21,13 +23,18 @@ SERVICES_ARGUMENT: dict[str, t.Any] = {
     "default": [],
     "options": {
         "name": {"type": "str", "required": True},
-        "manager": {"type": "str", "required": True, "choices": ["systemd", "supervisord", "command"]},
+        "manager": {
+            "type": "str",
+            "default": "service",
+            "choices": ["service", "systemd", "supervisord", "command"],
+        },
         "scope": {"type": "str", "choices": ["system", "user"]},
         "config": {"type": "path"},
         "supervisorctl": {"type": "path"},
         "start": {"type": "list", "elements": "str"},
         "stop": {"type": "list", "elements": "str"},
         "status": {"type": "list", "elements": "str"},
+        "running_when": {"type": "str", "choices": ["exit_code", "output"]},
         "pid_file": {"type": "path"},
         "port": {"type": "int"},
         "ports": {"type": "list", "elements": "int", "default": []},
@@ -38,25 +45,35 @@ SERVICES_ARGUMENT: dict[str, t.Any] = {
 
 # Which options belong to which manager alone.
 _BELONGS = {
-    "scope": "systemd",
-    "config": "supervisord",
-    "supervisorctl": "supervisord",
-    "start": "command",
-    "stop": "command",
-    "status": "command",
-    "pid_file": "command",
+    "scope": ("systemd",),
+    "config": ("supervisord",),
+    "supervisorctl": ("supervisord",),
+    "start": ("command",),
+    "stop": ("command",),
+    "status": ("command",),
+    "running_when": ("command",),
+    "pid_file": ("command", "service"),
 }
+BOOTED = "/run/systemd/system"  # is there where systemd is the init, see sd_booted(3)
+PATTERN = re.compile(r"[*?\[]")  # stands for several units
 _NAME = re.compile(r"[A-Za-z0-9_][^\s/]*\Z")
 
 
 @dataclasses.dataclass(frozen=True)
 class Service:
-    """A service: its manager, and the ports that it listens on at ``address``."""
+    """A service: its manager, and the ports that it listens on at ``address``.
+
+    Where a service has several units (see ``_service_family``) each is one of these. ``group``: the service as given.
+    ``listed``: this very unit was given. ``socket``: a socket of the group listens for it.
+    """
 
     name: str
     manager: Manager
     ports: tuple[int, ...] = ()
     address: str = "127.0.0.1"
+    group: str = ""
+    listed: bool = True
+    socket: bool = False
 
 
 def services_from(items: t.Sequence[dict[str, t.Any]]) -> list[Service]:
@@ -77,24 +94,29 @@ def services_from(items: t.Sequence[dict[str, t.Any]]) -> list[Service]:
 
 
 def _manager(item: dict[str, t.Any]) -> Manager:
-    if item["manager"] == "systemd":
+    manager = item.get("manager") or "service"
+    if manager == "systemd" or (manager == "service" and os.path.isdir(BOOTED)):
         return Systemd(item.get("scope") or "system")
-    if item["manager"] == "supervisord":
+    if manager == "service":
+        return Script(item.get("pid_file") or "")
+    if manager == "supervisord":
         return Supervisord(item.get("config") or "", item.get("supervisorctl") or "")
     start, stop, status = (tuple(item.get(verb) or ()) for verb in ("start", "stop", "status"))
-    return Given(start, stop, status, item.get("pid_file") or "")
+    return Given(start, stop, status, item.get("pid_file") or "", item.get("running_when") or "exit_code")
 
 
 def _item_faults(item: dict[str, t.Any], seen: set[str]) -> list[str]:
-    name, manager = item["name"], item["manager"]
+    name, manager = item["name"], item.get("manager") or "service"
     faults = []
     if not _NAME.match(name):
         faults.append(f"'{name}' cannot be the name of a service. Use letters, digits and . _ - @ : without spaces.")
     if name in seen:
         faults.append(f"{name} is listed twice. List each service once.")
-    for option, owner in _BELONGS.items():
-        if item.get(option) and manager != owner:
-            faults.append(f"{name}: `{option}` is for manager {owner}; this service has manager {manager}.")
+    for option, owners in _BELONGS.items():
+        if item.get(option) and manager not in owners:
+            faults.append(f"{name}: `{option}` is for manager {owners[0]}; this service has manager {manager}.")
+    if PATTERN.search(name) and manager in ("systemd", "service") and (item.get("port") or item.get("ports")):
+        faults.append(f"{name}: a port belongs to one instance. List the instances that have ports by name.")
     if manager == "command":
         faults += [f"{name}: `{verb}` is empty." for verb in ("start", "stop", "status") if not item.get(verb)]
     for port in [item.get("port"), *(item.get("ports") or [])]:
@@ -103,12 +125,33 @@ def _item_faults(item: dict[str, t.Any], seen: set[str]) -> list[str]:
     return faults
 
 
-def read_states(commands: Commands, services: t.Sequence[Service]) -> dict[str, State]:
-    """How the services stand, each manager asked once. By name, in the order given."""
-    grouped: dict[Manager, list[str]] = {}
+def by_manager(services: t.Iterable[Service]) -> dict[Manager, list[str]]:
+    """The names of services, grouped so that each manager is asked once."""
+    found: dict[Manager, list[str]] = {}
     for service in services:
-        grouped.setdefault(service.manager, []).append(service.name)
-    found: dict[str, State] = {}
-    for manager, names in grouped.items():
+        found.setdefault(service.manager, []).append(service.name)
+    return found
+
+
+def read_states(commands: Commands, services: t.Sequence[Service]) -> States:
+    """How the services stand. By name, in the order given."""
+    found: States = {}
+    for manager, names in by_manager(services).items():
         found.update(manager.states(commands, names))
     return {service.name: found[service.name] for service in services}
+
+
+def held_services(commands: Commands, services: t.Sequence[Service]) -> list[Service]:
+    """Those that are kept from being started."""
+    names = {n for manager, names in by_manager(services).items() for n in manager.held(commands, names)}
+    return [service for service in services if service.name in names]
+
+
+def hold_services(commands: Commands, services: t.Sequence[Service], who: str) -> list[str]:
+    """Keep services from being started; the files that are new for it."""
+    return [path for manager, names in by_manager(services).items() for path in manager.hold(commands, names, who)]
+
+
+def release_services(commands: Commands, services: t.Sequence[Service]) -> list[str]:
+    """Let services be started again; those that were held."""
+    return [name for manager, names in by_manager(services).items() for name in manager.release(commands, names)]

@@ -16,17 +16,19 @@ description:
     accepting connections, and watches all of them for O(stays_up) seconds.
   - In a run only those are started that ran when O(step=preflight) looked, or that had failed then, which is what a
     bad release often does. What was stopped on purpose stays stopped.
-  - Alone, without O(restore_point), it starts all that are listed.
+  - Alone, without O(restore_point), it starts all that are listed, with their enabled sockets, timers and paths.
+  - Units of systemd that M(changeops.rollback.service_stop) kept from being started may be started again. When all are
+    up, the host is undrained (O(undrain)).
   - One task starts all of them, whatever manages them, so that a rollback's downtime has one remote task for it;
     M(ansible.builtin.service) would need one for each and does not see whether they stay up.
-  - O(step=recover) stops what O(step=main) started, so that the earlier phases can be put back.
-notes:
-  - Reads C(/proc), so hosts must run Linux.
+  - O(step=recover) stops what O(step=main) started, so that the earlier phases can be put back, and drains first where
+    O(step=main) had undrained.
 seealso:
   - module: changeops.rollback.service_stop
 extends_documentation_fragment:
   - changeops.rollback.phase
   - changeops.rollback.services
+  - changeops.rollback.services.drain
 options:
   stays_up:
     description: Seconds that the services must stay up, with the same processes, after the last of them has come up.
@@ -46,6 +48,10 @@ EXAMPLES = r"""
         manager: supervisord
         config: /srv/shop/supervisord.conf
     stays_up: 3
+    drain:
+      - [touch, /srv/shop/maintenance]
+    undrain:
+      - [rm, -f, /srv/shop/maintenance]
 """
 
 RETURN = r"""
@@ -61,8 +67,9 @@ pending:
   sample: null
 before:
   description:
-    - C(services) is V(running), V(stopped) or V(failed) for each service, C(pids) its main processes.
-    - V(failed) is a service that its manager wants to run and could not keep up.
+    - C(services) is V(running), V(stopped), V(failed) or V(working) for each service, C(pids) its main processes.
+    - V(failed) is a service that its manager wants to run and could not keep up, V(working) a job that was under way.
+    - C(units) has the units of services that have several, in the order in which they are stopped.
   returned: success
   type: dict
   sample: {services: {shop-web: running}, pids: {shop-web: [4711]}}
@@ -103,6 +110,7 @@ left:
 """
 
 from ansible_collections.changeops.rollback.plugins.module_utils._phase import run_module
+from ansible_collections.changeops.rollback.plugins.module_utils._service_drain import DRAIN_ARGUMENTS
 from ansible_collections.changeops.rollback.plugins.module_utils._service_start import (
     start_main,
     start_preflight,
@@ -114,7 +122,7 @@ from ansible_collections.changeops.rollback.plugins.module_utils._services impor
 def main():
     """Start services."""
     run_module(
-        {"services": SERVICES_ARGUMENT, "stays_up": {"type": "float", "default": 1.0}},
+        {"services": SERVICES_ARGUMENT, "stays_up": {"type": "float", "default": 1.0}, **DRAIN_ARGUMENTS},
         start_preflight,
         start_main,
         start_recover,

@@ -15,15 +15,32 @@ description:
   - Stops services in the order given and waits for each until its processes are gone and its ports are free.
   - One task stops all of them, whatever manages them, so that a rollback's downtime has one remote task for it;
     M(ansible.builtin.service) would need one for each and does not wait for the port.
-  - O(step=recover) starts exactly those that ran before, in reverse order, and waits until they are up again.
+  - Before that the host is drained (O(drain)), and units of systemd are kept from being started (O(hold)).
+  - O(step=recover) starts exactly those that ran before, in reverse order, waits until they are up again, and undrains.
 notes:
-  - Reads C(/proc), so hosts must run Linux.
   - A process that outlives its manager's stop is named, not killed.
+  - Jobs (C(Type=oneshot)) that are at work are stopped too, and not started again.
+  - What runs under supervisord with C(autostart=true) starts again when supervisord itself is restarted, an init script
+    when the host reboots, and a container with C(restart=always) when the Docker daemon does (use C(unless-stopped));
+    O(step=preflight) names the first two.
 seealso:
   - module: changeops.rollback.service_start
 extends_documentation_fragment:
   - changeops.rollback.phase
   - changeops.rollback.services
+  - changeops.rollback.services.drain
+options:
+  hold:
+    description:
+      - Whether stopped units of systemd, and those that go with them, are kept from being started, at boot, by a
+        socket, a timer, another unit or a person.
+      - A drop-in does that, C(/etc/systemd/system/<unit>.d/99-changeops-rollback-stopped.conf) or the same below
+        C(~/.config/systemd/user). C(systemctl start) fails and C(systemctl status) names it, and removing it lets the
+        unit start again. M(changeops.rollback.service_start) and O(step=recover) remove it.
+      - Whether a unit is enabled is left as it is.
+      - Set it to V(false) where something other than M(changeops.rollback.service_start) starts the units.
+    type: bool
+    default: true
 """
 
 EXAMPLES = r"""
@@ -43,7 +60,23 @@ EXAMPLES = r"""
         stop: [/srv/shop/bin/cache, stop]
         status: [/srv/shop/bin/cache, status]
         pid_file: /srv/shop/run/cache.pid
+    drain:
+      - [touch, /srv/shop/maintenance]
+    undrain:
+      - [rm, -f, /srv/shop/maintenance]
+    drain_wait: 10
     timeout: 60
+
+- name: Stop a service of Docker Compose
+  changeops.rollback.service_stop:
+    services:
+      - name: web
+        manager: command
+        stop: [docker, compose, -f, /srv/shop/compose.yml, stop, web]
+        start: [docker, compose, -f, /srv/shop/compose.yml, up, --detach, --no-deps, web]
+        status: [docker, compose, -f, /srv/shop/compose.yml, ps, --status, running, -q, web]
+        running_when: output
+        port: 8080
 """
 
 RETURN = r"""
@@ -59,8 +92,9 @@ pending:
   sample: null
 before:
   description:
-    - C(services) is V(running), V(stopped) or V(failed) for each service, C(pids) its main processes.
-    - V(failed) is a service that its manager wants to run and could not keep up.
+    - C(services) is V(running), V(stopped), V(failed) or V(working) for each service, C(pids) its main processes.
+    - V(failed) is a service that its manager wants to run and could not keep up, V(working) a job that was under way.
+    - C(units) has the units of services that have several, in the order in which they are stopped.
   returned: success
   type: dict
   sample: {services: {shop-web: running}, pids: {shop-web: [4711]}}
@@ -75,6 +109,12 @@ stopped:
   type: list
   elements: str
   sample: [shop-web, shop-worker]
+holds:
+  description: The drop-ins that are new and keep units of systemd from being started.
+  returned: for O(step=main)
+  type: list
+  elements: str
+  sample: [/etc/systemd/system/shop-web.service.d/99-changeops-rollback-stopped.conf]
 started:
   description: The services that were started again, in that order.
   returned: for O(step=recover)
@@ -101,6 +141,7 @@ log:
 """
 
 from ansible_collections.changeops.rollback.plugins.module_utils._phase import run_module
+from ansible_collections.changeops.rollback.plugins.module_utils._service_drain import DRAIN_ARGUMENTS
 from ansible_collections.changeops.rollback.plugins.module_utils._service_stop import (
     stop_main,
     stop_preflight,
@@ -112,7 +153,7 @@ from ansible_collections.changeops.rollback.plugins.module_utils._services impor
 def main():
     """Stop services."""
     run_module(
-        {"services": SERVICES_ARGUMENT},
+        {"services": SERVICES_ARGUMENT, "hold": {"type": "bool", "default": True}, **DRAIN_ARGUMENTS},
         stop_preflight,
         stop_main,
         stop_recover,

@@ -1,11 +1,7 @@
 # Copyright: changeops.rollback contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Managers: what they print, what they are told, and systemd's whole way with a stand-in for systemctl.
-
-The stand-in is a small script on PATH that keeps the units' states in files and starts real processes. It shows that
-the arguments and the answers fit; a real systemd is for tests on real hosts.
-"""
+"""Managers: what they print and what they are told. A real systemd is at work in tests/integration/test_systemd.py."""
 
 from __future__ import annotations
 
@@ -16,132 +12,16 @@ import subprocess
 import sys
 
 import pytest
-from ansible_collections.changeops.rollback.plugins.module_utils import _processes, _service_start, _service_stop
+from ansible_collections.changeops.rollback.plugins.module_utils import _processes
 from ansible_collections.changeops.rollback.plugins.module_utils._command import Commands, PhaseError
-from ansible_collections.changeops.rollback.plugins.module_utils._phase import run_step
-from ansible_collections.changeops.rollback.plugins.module_utils._restore_point import RestorePoint
 from ansible_collections.changeops.rollback.plugins.module_utils._service_command import Given
 from ansible_collections.changeops.rollback.plugins.module_utils._service_manager import State
 from ansible_collections.changeops.rollback.plugins.module_utils._service_supervisord import (
     Supervisord,
     parse_supervisord,
 )
-from ansible_collections.changeops.rollback.plugins.module_utils._service_systemd import Systemd, parse_unit
+from ansible_collections.changeops.rollback.plugins.module_utils._service_systemd import unit_state
 from ansible_collections.changeops.rollback.plugins.module_utils._services import Service, read_states, services_from
-
-# Each unit is a directory: `load`, `active`, `sub`, `pid`, `restarts` and `command` (what starting it runs) are files.
-SYSTEMCTL = r"""#!/bin/sh
-cd "$(dirname "$0")/units"
-echo "$*" >>../calls
-case $1 in --system|--user) shift ;; *) echo "no scope" >&2; exit 1 ;; esac
-[ "$1" = --no-ask-password ] && shift
-verb=$1; shift
-while [ $# -gt 0 ]; do [ "$1" = -- ] && { shift; break; }; shift; done
-case $verb in
-  show)
-    first=1
-    for unit in "$@"; do
-      [ $first ] || echo; first=
-      if [ -d "$unit" ]; then
-        echo "MainPID=$(cat "$unit/pid")"; echo "LoadState=$(cat "$unit/load")"
-        echo "ActiveState=$(cat "$unit/active")"; echo "SubState=$(cat "$unit/sub")"
-        echo "ControlGroup="; echo "NRestarts=$(cat "$unit/restarts")"
-      else printf 'MainPID=0\nLoadState=not-found\nActiveState=inactive\nSubState=dead\nControlGroup=\n'; fi
-    done ;;
-  start)
-    [ "$(cat "$1/active")" = failed ] && { echo "Start request repeated too quickly." >&2; exit 1; }
-    sh -c "$(cat "$1/command")" >/dev/null 2>&1 & echo $! >"$1/pid"
-    echo active >"$1/active"; echo running >"$1/sub" ;;
-  stop)
-    kill "$(cat "$1/pid")" 2>/dev/null; echo 0 >"$1/pid"
-    echo inactive >"$1/active"; echo dead >"$1/sub" ;;
-  reset-failed) echo inactive >"$1/active" ;;
-  list-unit-files) echo "shop-web.service enabled enabled"; echo "ssh.service enabled enabled" ;;
-esac
-"""
-
-
-@pytest.fixture
-def systemctl(tmp_path, monkeypatch):
-    (tmp_path / "bin" / "units").mkdir(parents=True)
-    program = tmp_path / "bin" / "systemctl"
-    program.write_text(SYSTEMCTL)
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
-
-    def add(name, active="inactive", sub="dead", command="exec sleep 600"):
-        unit = program.parent / "units" / name
-        unit.mkdir()
-        files = {"load": "loaded", "active": active, "sub": sub, "pid": "0", "restarts": "0", "command": command}
-        for file, text in files.items():
-            (unit / file).write_text(text)
-        return {"name": name, "manager": "systemd", "scope": None}
-
-    add.calls = lambda: (program.parent / "calls").read_text().splitlines()
-    add.units = program.parent / "units"
-    yield add
-    for pid in add.units.glob("*/pid"):
-        if int(pid.read_text()) > 0:
-            os.kill(int(pid.read_text()), signal.SIGKILL)
-
-
-def _run(functions, step, tmp_path, items):
-    params = {"services": items, "timeout": 10.0, "wait": 1.0, "stays_up": 0.2, "restore_point": "R1/x"}
-    return run_step(step, params, RestorePoint(str(tmp_path / "state" / "R1" / "x")), functions)
-
-
-STOP = {
-    "preflight": _service_stop.stop_preflight,
-    "main": _service_stop.stop_main,
-    "recover": _service_stop.stop_recover,
-}
-START = {
-    "preflight": _service_start.start_preflight,
-    "main": _service_start.start_main,
-    "recover": _service_start.start_recover,
-}
-
-
-def test_systemd_stand_in_stop_and_recover(systemctl, tmp_path):
-    items = [systemctl("shop-web"), systemctl("shop-worker"), systemctl("shop-idle")]
-    for name in ("shop-web", "shop-worker"):
-        Systemd().start(Commands(5.0), name, False)
-    found = _run(STOP, "preflight", tmp_path, items)
-    assert found.before["services"] == {"shop-web": "running", "shop-worker": "running", "shop-idle": "stopped"}
-    shows = [call for call in systemctl.calls() if " show " in call]
-    assert len(shows) == 1 and shows[0].endswith("-- shop-web shop-worker shop-idle")
-    pids = [pid for unit in found.before["pids"].values() for pid in unit]
-    assert _run(STOP, "main", tmp_path, items).facts["stopped"] == ["shop-web", "shop-worker"]
-    assert not any(_processes.stat(pid) for pid in pids)
-    assert _run(STOP, "recover", tmp_path, items).facts["started"] == ["shop-worker", "shop-web"]
-    acted = [call.split()[-3:] for call in systemctl.calls() if " show " not in call]
-    assert [(verb, name) for verb, _dashes, name in acted[2:]] == [
-        ("stop", "shop-web"),
-        ("stop", "shop-worker"),
-        ("start", "shop-worker"),
-        ("start", "shop-web"),
-    ]
-
-
-def test_systemd_stand_in_starts_a_unit_that_had_failed_too_often(systemctl, tmp_path):
-    items = [systemctl("shop-web", "failed", "failed")]
-    assert _run(START, "preflight", tmp_path, items).before["services"] == {"shop-web": "failed"}
-    assert _run(START, "main", tmp_path, items).after["services"] == {"shop-web": "running"}
-
-
-def test_systemd_stand_in_names_a_unit_that_flaps(systemctl, tmp_path):
-    items = [systemctl("shop-web", "failed", "failed", command=f"sleep 0.1; echo 1 >{tmp_path}/x; exec false")]
-    _run(START, "preflight", tmp_path, items)
-    with pytest.raises(PhaseError, match=r"shop-web did not stay up for 0\.2 s: it died"):
-        _run(START, "main", tmp_path, items)
-
-
-def test_systemd_stand_in_names_a_missing_unit(systemctl, tmp_path):
-    systemctl("shop-web")
-    items = [{"name": "shop-wbe", "manager": "systemd", "scope": "user"}]
-    with pytest.raises(PhaseError, match=r"the user's systemd has no unit shop-wbe\. .*shop-web\.service"):
-        _run(STOP, "preflight", tmp_path, items)
-    assert all(call.startswith("--user --no-ask-password ") for call in systemctl.calls())
 
 
 @pytest.mark.parametrize(
@@ -157,11 +37,15 @@ def test_systemd_stand_in_names_a_missing_unit(systemctl, tmp_path):
         ("failed", "failed", "MainPID=0", State("failed", "")),
         ("inactive", "dead", "LoadState=not-found", State("stopped", "", known=False)),
         ("active", "running", "ControlGroup=/a=b.slice", State("running", "", True, True, cgroup="/a=b.slice")),
+        ("activating", "start", "Type=oneshot\nMainPID=7", State("working", "", True, False, (7,), ends=True)),
+        ("active", "exited", "Type=oneshot\nRemainAfterExit=yes", State("running", "", True, True)),
+        ("inactive", "dead", "LoadState=masked", State("stopped", "", masked=True)),
+        ("inactive", "dead", "UnitFileState=enabled", State("stopped", "", enabled=True)),
     ],
 )
-def test_parse_unit(active, sub, more, state):
-    found = parse_unit(f"ActiveState={active}\nSubState={sub}\n{more}")
-    assert found == State(**{**vars(state), "said": f"{active} ({sub})"})
+def test_unit_state(active, sub, more, state):
+    values = dict(line.split("=", 1) for line in f"ActiveState={active}\nSubState={sub}\n{more}".splitlines())
+    assert unit_state(values) == State(**{**vars(state), "said": f"{active} ({sub})"})
 
 
 LINES = """web                              RUNNING   pid 12, uptime 0:00:03

@@ -155,7 +155,7 @@ class Rig:
         return names
 
     def step(self, functions, step, check=False, phase="service", root="R1", timeout=20.0, **params):
-        params = {"services": self.items, "timeout": timeout, "wait": 1.0, "stays_up": 0.3, **params}
+        params = {**OPTIONS, "services": self.items, "timeout": timeout, **params}
         params.setdefault("restore_point", None if root == "standalone" else f"{root}/{phase}")
         point = RestorePoint(str(self.place / "state" / root / phase))
         return run_step(step, params, point, functions, check)
@@ -172,6 +172,16 @@ class Rig:
 
 
 VERBS = ("start", "stop", "status")
+
+OPTIONS = {
+    "wait": 1.0,
+    "stays_up": 0.3,
+    "hold": True,
+    "drain": [],
+    "undrain": [],
+    "drain_wait": 0.0,
+    "drain_timeout": 5.0,
+}
 
 
 @pytest.fixture
