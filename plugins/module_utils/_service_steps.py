@@ -44,9 +44,7 @@ def look(ctx: Context, phase: str) -> tuple[list[Service], States, Report]:
     :raises PhaseError: with all faults at once.
     """
     services = listed_services(ctx.params, phase)
-    faults = [fault for s in services for fault in s.manager.faults(s.name)] + drain_faults(ctx.params)
-    if faults:
-        raise PhaseError(" ".join(faults))
+    _check_managers(services, drain_faults(ctx.params))
     # what this run has stopped may be loaded no more: the first preflight's look counts
     units, warnings = (ctx.before.get("units", {}), []) if ctx.before else find_units(ctx.commands, services)
     services = unfold(services, units)
@@ -102,11 +100,18 @@ def told(states: States) -> str:
     )
 
 
+def _check_managers(services: t.Sequence[Service], others: t.Sequence[str] = ()) -> None:
+    faults = [fault for service in services for fault in service.manager.faults(service.name)]
+    if faults or others:
+        raise PhaseError(" ".join([*faults, *others]))
+
+
 def check_services(commands: Commands, services: t.Sequence[Service]) -> States:
-    """The states of all services, each of which exists.
+    """The states of all services, each of which exists and can be worked on.
 
     :raises PhaseError: with all faults at once.
     """
+    _check_managers(services)
     states = read_states(commands, services)
     faults = [s.manager.unknown(commands, s.name) for s in services if not states[s.name].known]
     if faults:
