@@ -18,6 +18,7 @@ from pathlib import Path
 from . import _alembic_driver, _alembic_export, _alembic_graph, _alembic_run, _alembic_sqlite
 from ._alembic_driver import EXPORT, MANIFEST
 from ._alembic_export import Loss
+from ._alembic_graph import relative
 from ._alembic_sqlite import spoken
 from ._command import Commands, PhaseError
 from ._phase import FOUND, Context, Report
@@ -173,6 +174,11 @@ def _check_options(ctx: Context) -> Path:
             raise PhaseError(
                 f"alembic_downgrade_{name} is empty. Write a revision there; 'alembic history' lists them."
             )
+    if any(relative(word) for word in ctx.params["from"]):
+        raise PhaseError(
+            f"alembic_downgrade_from is '{', '.join(ctx.params['from'])}', which only tells a way. Write the revision that "
+            "the change brought, so that nothing else is undone; 'alembic history' lists them."
+        )
     return project
 
 

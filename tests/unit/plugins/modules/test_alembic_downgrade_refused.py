@@ -249,6 +249,12 @@ REFUSALS = [
         {"to": ""},
     ),
     Refusal(
+        "a change that is not named by its revision",
+        "alembic_downgrade_from is '-1', which only tells a way. Write the revision that the change brought, so that "
+        "nothing else is undone; 'alembic history' lists them.",
+        {"from": "-1"},
+    ),
+    Refusal(
         "an interpreter that there is not",
         "'/nowhere/python <folder> <request>' could not start: No such file or directory.",
         {"python": ["/nowhere/python"]},
