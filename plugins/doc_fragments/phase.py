@@ -17,8 +17,9 @@ options:
         service still runs. It changes nothing outside the restore point.
       - V(main) does the work. A second run changes nothing. Without an earlier V(preflight) it runs that first.
       - V(recover) puts back the state that V(preflight) found.
+      - V(close) does what waits until the whole run is done and verified. Most phases have nothing to do then.
     type: str
-    choices: [preflight, main, recover]
+    choices: [preflight, main, recover, close]
     default: main
   restore_point:
     description:

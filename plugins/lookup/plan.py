@@ -109,7 +109,7 @@ _raw:
           become: true
           become_user: shop
           environment: {}
-          steps: [preflight, main, recover]
+          steps: [preflight, main, recover, close]
 """
 
 import os
@@ -127,7 +127,7 @@ from ansible_collections.changeops.rollback.plugins.plugin_utils._plan import Pl
 from ansible_collections.changeops.rollback.plugins.plugin_utils._plan_check import load_plan
 from ansible_collections.changeops.rollback.plugins.plugin_utils._plan_yaml import PlanError
 
-STEPS = ("preflight", "main", "recover")
+STEPS = ("preflight", "main", "recover", "close")
 
 
 class LookupModule(LookupBase):

@@ -105,16 +105,22 @@ class Git:
         stdin: str | bytes | None = None,
         env: t.Mapping[str, str | None] | None = None,
         errors: str = "replace",
+        timeout: float | None = None,
     ) -> Completed:
         """Run ``git <args>`` in the repository; arguments as for ``Commands.run``."""
         settings = [word for setting in SETTINGS for word in ("-c", setting)]
-        return self.commands.run(
+        done = self.commands.run(
             ["git", *settings, "-C", str(self.repo), *args],
             env=dict(ENVIRONMENT, **(env or {})),
-            check=check,
+            check=False,
             stdin=stdin,
             errors=errors,
+            timeout=timeout,
         )
+        if check and done.rc:
+            words = " ".join(shlex.quote(word) for word in args)
+            raise PhaseError(f"'{self.say(words)}' failed with exit code {done.rc}: {done.said}", rc=done.rc)
+        return done
 
     def names(self, *args: str, stdin: str | None = None, env: t.Mapping[str, str | None] | None = None) -> list[str]:
         """The names of files that ``git <args>`` prints with NUL between them; they need not be UTF-8 (PEP 383)."""

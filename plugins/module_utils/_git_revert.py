@@ -20,7 +20,7 @@ from ._git import SHOWN, Git, named, printable
 from ._git_commits import revertible
 from ._git_obstacles import refuse_in_the_way, refuse_unfinished, refuse_unwritable
 from ._git_place import SCRATCH_REF, Place
-from ._git_push import to_do_later
+from ._git_push import prove_push, push, push_back, to_do_later
 from ._git_rehearsal import changes, rehearse_revert, scratch_repository, signature
 from ._phase import Context, Report
 
@@ -55,7 +55,7 @@ def preflight(ctx: Context) -> Report:
     refuse_unwritable(place.git, files, rehearsed)
     rehearsed.run("update-ref", SCRATCH_REF, target)
     stat_ = rehearsed.line("diff", "--stat=100", "--no-ext-diff", "--no-color", "--no-renames", here["commit"], target)
-    note = _prove_install(place, rehearsed, target)
+    note = _prove_install(place, rehearsed, target) + prove_push(place, rehearsed, here["commit"], target)
     return _report(
         place,
         f"{goal['what']} in {place.repo} goes without a conflict: {here['commit'][:10]} to {target[:10]}, "
@@ -198,6 +198,17 @@ def main(ctx: Context) -> Report:
     return _report(place, msg, changed=True, after=place.position(), warnings=warnings + later)
 
 
+def close(ctx: Context) -> Report:
+    """Push the revert, where that is asked for: all is verified now."""
+    if not (ctx.params["push_remote"] and ctx.params["push_here"]):
+        return Report("Nothing is to be pushed from here.")
+    place = Place(ctx)
+    pushed, msg, warnings = push(place)
+    report = _report(place, msg or f"{place.repo} was not pushed.", after=place.position(), warnings=warnings)
+    report.changed = pushed
+    return report
+
+
 def recover(ctx: Context) -> Report:
     """Go back to the commit and the branch that preflight found, and install what belongs to it."""
     place = Place(ctx)
@@ -218,11 +229,15 @@ def recover(ctx: Context) -> Report:
     place.prove(found)
     place.install(f"The code stands at {found['commit'][:10]} again. Run the same command again to go on.")
     place.forget_target()
+    pushed, unpushed = push_back(place)
     ctx.note(stage="recovered")
-    msg = f"{place.repo} is back at {found['commit'][:10]}" + (f" on {found['branch']}." if found["branch"] else ".")
+    branch = f" on {found['branch']}" if found["branch"] else ""
+    msg = f"{place.repo} is back at {found['commit'][:10]}{branch}.{pushed}"
     files = prepared["files"]
     diff = "\n".join([f"{place.repo}: {prepared['target'][:10]} -> {found['commit'][:10]}", *_letters(files), ""])
-    return _report(place, msg, changed=True, after=place.position(), warnings=warnings, diff=[{"prepared": diff}])
+    return _report(
+        place, msg, changed=True, after=place.position(), warnings=warnings + unpushed, diff=[{"prepared": diff}]
+    )
 
 
 def _letters(files: t.Sequence[t.Mapping[str, str]]) -> list[str]:
@@ -236,6 +251,7 @@ def _report(place: Place, msg: str, **kw: t.Any) -> Report:
     prepared = report.prepared or place.ctx.prepared
     report.before = report.before or place.found()
     report.facts = {
+        "asked": place.ctx.params["commits"] if place.moves_branch else [place.ctx.params["to"]],
         "commit": report.after["commit"],
         "files": [{"path": printable(change["path"]), "status": change["status"]} for change in prepared["files"]],
     }

@@ -1,7 +1,7 @@
 # Copyright: changeops.rollback contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What all phase modules have in common: three steps, a restore point, a lock, a deadline. Private.
+"""What all phase modules have in common: their steps, a restore point, a lock, a deadline. Private.
 
 A phase module gives three functions, ``preflight``, ``main`` and ``recover``, each ``(Context) -> Report``.
 Around them, here: ``state.json`` is written before ``main`` acts, the state that preflight found first is kept when a
@@ -25,7 +25,7 @@ from ._env_file import read_environment
 from ._restore_point import RestorePoint, WorkLock, told
 
 COMMON_ARGUMENTS: dict[str, dict[str, t.Any]] = {
-    "step": {"type": "str", "choices": ["preflight", "main", "recover"], "default": "main"},
+    "step": {"type": "str", "choices": ["preflight", "main", "recover", "close"], "default": "main"},
     "restore_point": {"type": "str"},
     "environment_files": {"type": "list", "elements": "path", "default": []},
     "timeout": {"type": "float", "default": 600.0},
@@ -104,6 +104,7 @@ def run_step(
 ) -> Report:
     """Run one step of a phase and keep its part of the restore point.
 
+    :arg functions: what does each step; ``close`` may be missing.
     :arg subject: what a stand-alone use works on (the repository, say); another subject starts afresh.
     """
     if check:
@@ -120,22 +121,23 @@ def run_step(
                 return report
         # read under the lock: what an interrupted run left behind may have gone on until now
         state = _state(step, point, subject)
-        if step == "recover" and state.get("progress") is None:
-            return Report("Nothing had been started here, so there is nothing to put back.")
+        idle = _idle(step, state, functions)
+        if idle:
+            return idle
         if step == "main" and state.get("progress") is None:
             _preflight(params, point, functions, state, subject)
             state = point.read()
         # What cuts main short must not cut short the way back: a half recovered host is the worst there is.
-        timeout = params["timeout"] if step == "main" else max(params["timeout"], RECOVERY_TIMEOUT)
+        timeout = params["timeout"] if step != "recover" else max(params["timeout"], RECOVERY_TIMEOUT)
         commands = _commands(params, timeout, on_start=lock.note_command, inherit=[lock.fd])
         context = Context(params, point, commands, False, dict(state))
         if step == "main":
             point.write(progress=STARTED)
-            report = functions["main"](context)
+        report = functions[step](context)
+        if step == "main":
             changed = bool(state.get("changed")) or report.changed
             point.write(progress=DONE, after=report.after, changed=changed)
-        else:
-            report = functions["recover"](context)
+        elif step == "recover":
             point.write(progress=RECOVERED)
     finally:
         lock.release()
@@ -147,6 +149,15 @@ def run_step(
     return report
 
 
+def _idle(step: str, state: t.Mapping[str, t.Any], functions: t.Mapping[str, Step]) -> Report | None:
+    """A report where a step has nothing to do, because of what was never begun or is not waited with."""
+    if step == "recover" and state.get("progress") is None:
+        return Report("Nothing had been started here, so there is nothing to put back.")
+    if step == "close" and ("close" not in functions or state.get("progress") != DONE):
+        return Report("Nothing was left to do here for the end of the run.")
+    return None
+
+
 def _commands(params: dict[str, t.Any], timeout: float | None = None, **kwargs: t.Any) -> Commands:
     """What runs the commands of a step, with the variables of the environment files."""
     environ = {**os.environ, **read_environment(params.get("environment_files") or [])}
@@ -156,7 +167,7 @@ def _commands(params: dict[str, t.Any], timeout: float | None = None, **kwargs: 
 def _state(step: str, point: RestorePoint, subject: str) -> dict[str, t.Any]:
     """The noted state; in stand-alone use a finished one is forgotten and an interrupted one is kept."""
     state = point.read()
-    if point.standalone and state and step != "recover":
+    if point.standalone and state and step in ("preflight", "main"):
         finished = state.get("progress") in (DONE, RECOVERED) or (
             step == "preflight" and state.get("progress") == FOUND
         )
@@ -202,8 +213,8 @@ def _check_step(
         throw_away = RestorePoint(str(part))
         throw_away.make()
         commands = _commands(params)
-        if step == "recover":
-            return Report("Recovery is not shown in check mode.")
+        if step in ("recover", "close"):
+            return Report("Only what preflight and main would do is shown in check mode.")
         report = functions["preflight"](Context(params, throw_away, commands, True, dict(state)))
         if step == "main":
             state = dict(
@@ -223,14 +234,16 @@ def run_module(
     recover: Step,
     subject: t.Callable[[dict[str, t.Any]], str] = lambda params: "",
     phase: str = "",
+    close: Step | None = None,
     **kwargs: t.Any,
 ) -> None:
     """The ``main()`` of every phase module: options in, one step, result out.
 
     :arg phase: the phase's name, used for the stand-alone restore point.
+    :arg close: what waits until the whole run is done and verified; most phases have nothing of that kind.
     """
     module = AnsibleModule(argument_spec=dict(COMMON_ARGUMENTS, **argument_spec), supports_check_mode=True, **kwargs)
-    functions = {"preflight": preflight, "main": main, "recover": recover}
+    functions = {"preflight": preflight, "main": main, "recover": recover, **({"close": close} if close else {})}
     try:
         point = RestorePoint(module.params["restore_point"] or f"standalone/{phase}")
         report = run_step(

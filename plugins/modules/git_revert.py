@@ -17,6 +17,8 @@ description:
   - The commit has the same hash on every host, because its author, committer, dates and message are fixed.
   - The repository's hooks never run, and nothing is signed.
   - A revert that is not pushed is undone by the next deploy. The result says so until it is pushed.
+  - HEAD may be on no branch (detached, as after a checkout of a tag). The revert is on no branch then, and the result
+    says how to keep it.
 author: changeops.rollback contributors (@changeops)
 extends_documentation_fragment: [changeops.rollback.phase]
 requirements:
@@ -85,6 +87,26 @@ options:
       - Turn this off for a command that changes something outside of the directory that it runs in, such as C(pip)
         with an environment elsewhere.
       - In check mode the command is never run.
+    type: bool
+    default: true
+  push_remote:
+    description:
+      - The remote that the revert is pushed to, by its name in the repository, such as V(origin). Empty for no push.
+      - O(step=preflight) proves that the push will go, with C(git push --dry-run), and that it publishes nothing but
+        the revert. What only the server decides (protected branches, hooks) is not known before.
+      - O(step=close) pushes, which is when the whole run is done and verified. It is never forced. A push that fails
+        then is a warning that says what to type, since the rollback itself is done.
+      - O(step=recover) after a push pushes one more commit, which puts the change back.
+      - Git is never let ask for a password. Give the user of the phase a key, a credential helper, or a token in
+        O(environment_files).
+    type: str
+    default: ""
+  push_branch:
+    description: The branch of O(push_remote) that the revert is pushed to. Required with O(push_remote).
+    type: str
+    default: ""
+  push_here:
+    description: Whether this is the host that pushes. One host is enough, because the commit is the same on all.
     type: bool
     default: true
   author:
@@ -173,6 +195,12 @@ release:
   returned: for O(method=release)
   type: str
   sample: "20261101093000"
+asked:
+  description: O(commits) or O(to), as given. Hosts that are asked for the same ones are to end on one RV(commit).
+  returned: success
+  type: list
+  elements: str
+  sample: [4f1c2e9]
 files:
   description: The files that the rollback changes. Empty for O(method=release).
   returned: success
@@ -193,6 +221,7 @@ files:
 """
 
 from ansible_collections.changeops.rollback.plugins.module_utils import _git_revert, _release
+from ansible_collections.changeops.rollback.plugins.module_utils._git_push import refuse_push
 from ansible_collections.changeops.rollback.plugins.module_utils._phase import Context, Report, run_module
 
 ARGUMENTS = {
@@ -204,6 +233,9 @@ ARGUMENTS = {
     "from": {"type": "str", "default": ""},
     "install": {"type": "list", "elements": "str", "default": []},
     "rehearse_install": {"type": "bool", "default": True},
+    "push_remote": {"type": "str", "default": ""},
+    "push_branch": {"type": "str", "default": ""},
+    "push_here": {"type": "bool", "default": True},
     "author": {"type": "str", "default": "changeops.rollback <changeops.rollback@localhost>"},
     "date": {"type": "str", "default": ""},
     "subject": {"type": "str", "default": ""},
@@ -211,6 +243,7 @@ ARGUMENTS = {
 
 
 def preflight(ctx: Context) -> Report:
+    refuse_push(ctx.params)
     return _way(ctx).preflight(ctx)
 
 
@@ -220,6 +253,10 @@ def switch(ctx: Context) -> Report:
 
 def recover(ctx: Context) -> Report:
     return _way(ctx).recover(ctx)
+
+
+def close(ctx: Context) -> Report:
+    return _git_revert.close(ctx)
 
 
 def _way(ctx):
@@ -233,7 +270,7 @@ def subject(params):
 
 
 def main():
-    run_module(ARGUMENTS, preflight, switch, recover, subject=subject, phase="git_revert")
+    run_module(ARGUMENTS, preflight, switch, recover, subject=subject, phase="git_revert", close=close)
 
 
 if __name__ == "__main__":

@@ -10,13 +10,17 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from ansible_collections.changeops.rollback.plugins.module_utils import _git_revert
 from ansible_collections.changeops.rollback.plugins.module_utils._command import PhaseError
 from ansible_collections.changeops.rollback.plugins.module_utils._phase import run_step
 from ansible_collections.changeops.rollback.plugins.module_utils._restore_point import RestorePoint
 from ansible_collections.changeops.rollback.plugins.modules import git_revert
 
-STEPS = {"preflight": _git_revert.preflight, "main": _git_revert.main, "recover": _git_revert.recover}
+STEPS = {
+    "preflight": git_revert.preflight,
+    "main": git_revert.switch,
+    "recover": git_revert.recover,
+    "close": git_revert.close,
+}
 GITCONFIG = "[user]\nname = U\nemail = u@example.org\n[init]\ndefaultBranch = main\n"
 DEFAULTS = {name: spec.get("default") for name, spec in git_revert.ARGUMENTS.items()}
 
