@@ -176,8 +176,8 @@ def _check_options(ctx: Context) -> Path:
             )
     if any(relative(word) for word in ctx.params["from"]):
         raise PhaseError(
-            f"alembic_downgrade_from is '{', '.join(ctx.params['from'])}', which only tells a way. Write the revision that "
-            "the change brought, so that nothing else is undone; 'alembic history' lists them."
+            f"alembic_downgrade_from is '{', '.join(ctx.params['from'])}', which only tells a way. Write the revision "
+            "that the change brought, so that nothing else is undone; 'alembic history' lists them."
         )
     return project
 
