@@ -25,6 +25,8 @@ class ActionModule(ActionBase):
                 for item, hidden in zip(public, private, strict=True)
             ]
         try:
+            if args.get("step") == "recover":
+                args["databases"] = []  # it has nothing to do with them, and nothing may keep it from its work
             for item in args.get("databases") or []:
                 if isinstance(item, dict) and item.get("postgresql"):
                     by_address(Commands(), str(item["postgresql"]))  # before a password in it is logged on the host

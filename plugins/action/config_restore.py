@@ -24,6 +24,8 @@ class ActionModule(ActionBase):
         variables = task_vars or {}
         result = super().run(None, variables)
         args = dict(self._task.args)
+        if args.get("step") == "recover":
+            args["paths"] = []  # it knows what there was; a template that cannot be rendered must not keep it from that
         if isinstance(args.get("paths"), list):
             try:
                 items = rendered(args["paths"], template_folders(variables), lambda path: self._render(path, variables))
