@@ -13,7 +13,7 @@ import typing as t
 
 from ._check_kind import Kind, Look, Options, Scene, Verdict, some
 from ._command import PhaseError
-from ._files import ABSENT, FILE, LINK, look, walk
+from ._files import FILE, LINK, look, walk
 from ._processes import Trace
 from ._service_manager import State
 from ._services import read_states
@@ -138,6 +138,8 @@ def _digests(paths: t.Sequence[str], until: float) -> dict[str, str]:
     found = {}
     for path in paths:
         for one in walk(path):
+            if time.monotonic() > until:
+                raise TimeoutError
             there = look(one, digest=False)
             if there.kind == LINK:
                 found[one] = there.sha256 or ""
@@ -146,8 +148,6 @@ def _digests(paths: t.Sequence[str], until: float) -> dict[str, str]:
                     found[one] = _sha256(one, until)
                 except FileNotFoundError:  # an app that runs may remove one at any time
                     continue
-            elif there.kind == ABSENT:
-                continue
     return found
 
 

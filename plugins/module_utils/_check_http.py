@@ -128,7 +128,7 @@ def _headers(options: Options, environ: t.Mapping[str, str]) -> tuple[dict[str, 
     secrets = [environ[name] for text in texts for name in variables(text)]
     if options["basic_auth"]:
         user = filled(options["basic_auth"], environ)
-        token = base64.b64encode(user.encode()).decode()
+        token = base64.b64encode(user.encode("utf-8", "surrogateescape")).decode()
         headers["Authorization"] = f"Basic {token}"
         secrets += [token, user.partition(":")[2]]
     return headers, secrets + [json.dumps(secret)[1:-1] for secret in secrets]

@@ -172,11 +172,11 @@ class Commands:
     def _start(self, args: list[str], shown: str, **kw: t.Any) -> subprocess.Popen[bytes]:
         try:
             process = subprocess.Popen(args, start_new_session=True, **kw)
-        except OSError as exc:
+        except (OSError, ValueError) as exc:  # the latter is a NUL in an argument
             where = kw.get("cwd")
             if where and not os.path.isdir(where):
                 raise PhaseError(f"'{shown}' could not start: there is no directory {where}.") from exc
-            raise PhaseError(f"'{shown}' could not start: {exc.strerror or exc}.") from exc
+            raise PhaseError(f"'{shown}' could not start: {getattr(exc, 'strerror', None) or exc}.") from exc
         if self.on_start:
             self.on_start(process.pid)
         return process

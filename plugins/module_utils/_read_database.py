@@ -75,7 +75,7 @@ class Sqlite(Database):
                 connection.execute("PRAGMA query_only = 1")
                 connection.set_progress_handler(lambda: int(time.monotonic() > until), 10_000)
                 yield connection
-        except (sqlite3.Error, sqlite3.Warning) as exc:  # a Warning is two statements at once, in Python 3.8
+        except (sqlite3.Error, sqlite3.Warning, ValueError) as exc:  # two statements, a NUL: it depends on Python
             raise PhaseError(_late(timeout) if "interrupted" in str(exc) else f"{self.path}: {exc}") from exc
 
     def query(self, sql: str, timeout: float) -> list[Row]:
