@@ -129,6 +129,9 @@ def write_marks(part: Path, files: t.Iterable[str], journal: bool, since: str, c
     if journal:
         marks["journal"] = journal_end(commands)
     write_json(part / NAME, marks)
+    if os.geteuid() == 0:  # service_start is often root where verify is not, and has to leave the file to it
+        owner = os.stat(str(part))
+        os.chown(str(part / NAME), owner.st_uid, owner.st_gid)
 
 
 def read_marks(part: Path) -> Marks:

@@ -241,8 +241,8 @@ def test_a_long_log_ends_at_the_timeout(tmp_path, log):
 # --- the journal
 
 ENTRY = """\
-__REALTIME_TIMESTAMP={time}
-__MONOTONIC_TIMESTAMP={time}
+__REALTIME_TIMESTAMP={clock}
+__MONOTONIC_TIMESTAMP={number}
 _BOOT_ID=6a1f0a2a2b4a4a8e9d3a5b1c2d3e4f50
 {unit}
 PRIORITY={priority}
@@ -258,6 +258,7 @@ class Journal:
         self.folder = folder
         self.remote = remote
         self.count = 0
+        self.clock = 10**15  # microseconds
         folder.mkdir()
         real = shutil.which("journalctl")
         fake = folder.parent / "bin" / "journalctl"
@@ -270,7 +271,8 @@ class Journal:
         text = ""
         for priority, message in entries:
             self.count += 1
-            text += ENTRY.format(time=10**15 + self.count, unit=unit, priority=priority, text=message)
+            clock = self.clock + self.count
+            text += ENTRY.format(clock=clock, number=self.count, unit=unit, priority=priority, text=message)
         argv = [self.remote, "-o", str(self.folder / f"{self.count}.journal"), "-"]
         subprocess.run(argv, input=text.encode(), check=True, capture_output=True)
 
@@ -285,12 +287,15 @@ def journal(tmp_path, monkeypatch):
     return made
 
 
-def test_the_journal_since_the_start(tmp_path, journal):
+@pytest.mark.parametrize("jump", [0, -3600, 3600])
+def test_the_journal_since_the_start(tmp_path, journal, jump):
+    """Also when the clock is set right by an hour while the service starts."""
     check = {"name": "journal", "journal": {"unit": "shop-web"}}
     journal.write((6, "up"), (3, "of the bad release"))
     run(tmp_path, "preflight", check)
     journal.write((3, "while it stops"))
     start(tmp_path)
+    journal.clock += jump * 10**6
     assert evidence(tmp_path, check) == (True, "nothing worse than warning in 0 lines since service_start began")
     journal.write((6, "up"), (4, "careful"))
     journal.write((3, "of somebody else"), unit="_SYSTEMD_UNIT=other.service")
@@ -355,6 +360,16 @@ def test_a_host_without_a_journal_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(PhaseError, match=r"there is no program journalctl on this host. Use a `log` check"):
         run(tmp_path, "preflight", {"journal": {"unit": "shop-web"}})
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+def test_root_leaves_the_mark_to_the_user_who_reads_it(tmp_path, log):
+    run(tmp_path, "preflight", {"log": {"path": str(log)}})
+    part = tmp_path / "state" / "R1" / "verify"
+    os.chown(str(part), 65534, 65534)
+    start(tmp_path)
+    status = (part / "logs.json").stat()
+    assert (status.st_uid, status.st_gid, status.st_mode & 0o777) == (65534, 65534, 0o600)
 
 
 def test_a_mark_that_cannot_be_noted_is_a_warning(tmp_path, log):
