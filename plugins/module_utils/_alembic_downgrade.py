@@ -11,20 +11,20 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import time
 import types
 import typing as t
 from pathlib import Path
 
-from . import _alembic_driver, _alembic_export, _alembic_graph, _alembic_run, _alembic_sqlite
-from ._alembic_driver import EXPORT, MANIFEST
 from ._alembic_export import Loss
 from ._alembic_graph import relative
+from ._alembic_keep import EXPORT, MANIFEST
+from ._alembic_parts import DRIVER
 from ._alembic_sqlite import spoken
 from ._command import Commands, PhaseError
-from ._phase import FOUND, Context, Report
+from ._phase import FOUND, RECOVERY_TIMEOUT, Context, Report
 from ._restore_point import make_private, read_json, write_json
 
-DRIVER = (_alembic_driver, _alembic_export, _alembic_graph, _alembic_run, _alembic_sqlite)
 START = "from changeops_alembic._alembic_driver import main\n\nmain()\n"
 Sizes = t.Dict[str, int]
 
@@ -122,7 +122,9 @@ def _drive(ctx: Context, folder: Path, action: str, **request: t.Any) -> dict[st
             kept=str(_kept(ctx)),
             project=str(project),
             config=_config(ctx),
-            **{name: ctx.params[name] for name in ("section", "x")},
+            **{name: ctx.params[name] for name in ("section", "x", "accept_loss")},
+            scratch=str(_try_place(ctx)),
+            until=time.time() + (ctx.commands.remaining() or RECOVERY_TIMEOUT),
         ),
     )
     # Nothing is written into the app's environment, and main need not compile again what preflight has compiled.
@@ -226,44 +228,47 @@ def preflight(ctx: Context) -> Report:
     away = folder == project and bool(ctx.params["release"] or ctx.params["preserve"])
     request = {"from": noted.get("from", asked[0]), "to": noted.get("to", asked[1])}
     ctx.point.scratch()
-    found = _drive(ctx, folder, "inspect", scratch=str(_try_place(ctx)), elsewhere=away, **request)
+    found = _drive(ctx, folder, "inspect", elsewhere=away, **request)
     if away and found["pending"]:
         release, target = ctx.params["release"] or "HEAD", ctx.point.part / "release"
         folder = preserve(project, _config(ctx), release, target, ctx.params["install"], ctx.commands)
         live = found["database"]
-        found = _drive(ctx, folder, "inspect", scratch=str(_try_place(ctx)), elsewhere=False, **request)
-        if os.path.realpath(found["database"]) != os.path.realpath(live):
+        found = _drive(ctx, folder, "inspect", elsewhere=False, **request)
+        if not _one_database(found, live):
             raise PhaseError(
                 f"The app connects to {live}, but a fresh checkout of it to {found['database']}: a setting is missing "
                 "there. Give it in the environment of this phase."
             )
     report = Report("", pending=found["pending"])
     report.before = {"revision": spoken(found["current"]), "database": found["database"]}
-    report.prepared = {key: found[key] for key in ("from", "to", "database", "version_table")}
+    report.prepared = {key: found[key] for key in ("kind", "from", "to", "database", "version_table")}
     report.prepared.update(asked=asked, folder=str(folder), journal=noted.get("journal", found["journal"]))
-    report.prepared.update(losses=found.get("losses"), sql=found.get("sql"))
+    report.prepared.update(losses=found.get("losses"), sql=found.get("sql"), touched=found.get("touched"))
     if not found["pending"]:
         report.msg = _standing(found)
         return report
-    needs = {os.path.dirname(os.path.realpath(found["database"])): 2 * found["size"]}
+    needs = {} if found["kind"] else {os.path.dirname(os.path.realpath(found["database"])): 2 * found["size"]}
     part = str(ctx.point.state_dir)
     needs[part] = needs.get(part, 0) + found["export_size"]
     short = shortage(needs, free_space)
     if short:
         raise PhaseError(short)
     lost = destroyed(found["losses"])
+    kept = f"{', '.join(lost)}: exported first" if lost else "nothing"
     report.msg = (
         f"The downgrade of {_way(found)} works on a copy of its schema, and so does the upgrade after it. "
-        f"It undoes {spoken(found['undone'])}, and destroys "
-        f"{', '.join(lost) + ': exported first' if lost else 'nothing'}."
+        f"It undoes {spoken(found['undone'])}, and destroys {kept}."
     )
+    if found.get("untried"):
+        report.msg = f"The downgrade of {_way(found)} undoes {spoken(found['undone'])}. It was not tried."
+        report.warnings.append(untried(found))
     if found["beside"] and not noted:
         report.warnings.append(
             f"To go back to {spoken(found['to'])}, {spoken(found['beside'])} is undone too, which does not build on "
             f"it. To keep it, write alembic_downgrade_to: [{', '.join(sorted([*found['to'], *found['beside']]))}]"
         )
     report.diff = sql_diff(found)
-    report.facts = {"destroys": lost}
+    report.facts = {} if found.get("untried") else {"destroys": lost}
     return report
 
 
@@ -283,6 +288,8 @@ def main(ctx: Context) -> Report:
         )
     reply = _drive(ctx, Path(noted["folder"]), "downgrade", **_task(noted))
     if not reply["changed"]:
+        # Not by us, where nothing was kept: another host has the same database.
+        ctx.note(elsewhere=pending(ctx) and not (_kept(ctx) / MANIFEST).exists())
         return Report(_standing(noted), after=after, facts={"exported": {}})
     exported = reply["exported"]
     ctx.note(exported=exported)
@@ -304,8 +311,10 @@ def recover(ctx: Context) -> Report:
     noted = ctx.prepared
     started = ctx.state.get("progress") != FOUND and "database" in noted
     kept = (_kept(ctx) / MANIFEST).exists()
-    if not started or (ctx.before.get("revision") == spoken(noted["to"]) and not kept):
+    if not started or not (pending(ctx) or kept):
         return Report("The database had not been downgraded here, so there is nothing to put back.")
+    if noted.get("elsewhere") and not kept:
+        return Report(f"The database {noted['database']} was downgraded from another host, which has to put it back.")
     reply = _drive(ctx, Path(noted["folder"]), "recover", **_task(noted))
     if ctx.point.standalone:
         shutil.rmtree(str(ctx.point.scratch_path), ignore_errors=True)
@@ -326,7 +335,28 @@ def recover(ctx: Context) -> Report:
 
 
 def _task(noted: dict[str, t.Any]) -> dict[str, t.Any]:
-    return {key: noted[key] for key in ("from", "to", "database", "version_table", "journal")}
+    task = {key: noted[key] for key in ("kind", "from", "to", "database", "version_table", "journal")}
+    return dict(task, touched=noted.get("touched") or {})
+
+
+def pending(ctx: Context) -> bool:
+    """Whether preflight found the database where the change had brought it."""
+    return bool(ctx.before.get("revision") != spoken(ctx.prepared["to"]))
+
+
+def untried(found: dict[str, t.Any]) -> str:
+    """Say that preflight did not try the downgrade, why, and what holds nevertheless."""
+    return (
+        f"The downgrade of {found['database']} was not tried, because no scratch database could be made: "
+        f"{found['untried']}. Its statements were worked out, and main runs them in one transaction, which exports "
+        "what they destroy and is taken back if one fails. To have it tried, let the app's database user create "
+        "databases (ALTER ROLE ... CREATEDB) and install psql and pg_dump on this host."
+    )
+
+
+def _one_database(found: dict[str, t.Any], live: str) -> bool:
+    name = str(found["database"])
+    return name == live if found["kind"] else os.path.realpath(name) == os.path.realpath(live)
 
 
 def _standing(noted: dict[str, t.Any]) -> str:

@@ -10,20 +10,18 @@ Started as ``<python> <directory> <request.json>``; the answer is written to the
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import sqlite3
 import sys
 import typing as t
 
-from ._alembic_export import losses, measure, put_back, write_export
+from ._alembic_export import losses, measure, put_back, refuse_unmatched, write_export
 from ._alembic_graph import Place, relative
+from ._alembic_keep import export_of, exported, manifest_of, read_manifest, remove, write_json, write_manifest
 from ._alembic_run import Migrations, Request
+from ._alembic_served import database_of, downgrade_served, expect_files, recover_served
 from ._alembic_sqlite import DriverError, SqliteDatabase, Table, revisions, spoken, tables
-
-MANIFEST = "export.json"
-EXPORT = "export.sqlite"
 
 
 def act_inspect(request: Request) -> dict[str, t.Any]:
@@ -35,17 +33,16 @@ def act_inspect(request: Request) -> dict[str, t.Any]:
     checkout afterwards.
     """
     migrations = Migrations(request)
-    database = SqliteDatabase(
-        migrations.ask(os.path.join(request["scratch"], "empty.sqlite")), migrations.version_table
-    )
+    database = database_of(migrations, request, migrations.ask(os.path.join(request["scratch"], "empty.sqlite")))
     current, journal = database.state()
     graph = migrations.graph
     named = graph.resolve(request["from"])
     newer = request["from"] if named is None else named
     older = graph.resolve(request["to"], newer)
     reply = {
+        "kind": migrations.redirect.server.kind,
         "database": database.path,
-        "version_table": database.version_table,
+        "version_table": migrations.version_table,
         "current": current,
         "journal": journal,
         "from": newer,
@@ -72,9 +69,10 @@ def act_inspect(request: Request) -> dict[str, t.Any]:
             "Look with 'alembic history' and correct alembic_downgrade_to in the plan."
         )
     graph.refuse_irreversible(undone)
-    if not os.access(database.folder, os.W_OK):
-        raise DriverError(f"{database.folder} cannot be written to by this user. Run this phase as the app's user.")
-    reply.update(_rehearse(request, migrations, database, current, older))
+    if isinstance(database, SqliteDatabase):
+        reply.update(_rehearse(request, migrations, database, current, older))
+    else:
+        reply.update(database.rehearse(request["scratch"], current, older, request["accept_loss"]))
     beside = [] if any(relative(word) for word in request["to"]) else graph.beside(newer, older)
     reply.update({"from": current, "undone": undone, "beside": beside})
     return reply
@@ -87,6 +85,8 @@ def _rehearse(
 
     :raises DriverError: one of them fails, or ends elsewhere.
     """
+    if not os.access(database.folder, os.W_OK):
+        raise DriverError(f"{database.folder} cannot be written to by this user. Run this phase as the app's user.")
     rehearsed = os.path.join(request["scratch"], "schema.sqlite")
 
     def look() -> tuple[dict[str, Table], Place]:
@@ -118,6 +118,14 @@ def _rehearse(
                 f"alembic stamp --purge {' '.join(again)}"
             )
         lost = losses(before, after)
+        refuse_unmatched(
+            {
+                name: [c for c in loss["columns"] if c not in after[name].columns]
+                for name, loss in lost.items()
+                if not loss["dropped"] and not (loss["key"] and after[name].key == loss["key"])
+            },
+            request["accept_loss"],
+        )
         return {
             "to": stands,
             "losses": lost,
@@ -163,6 +171,8 @@ def _elsewhere(migrations: Migrations, path: str, current: Place, newer: Place, 
 
 def act_downgrade(request: Request) -> dict[str, t.Any]:
     """Downgrade the live database, keeping what that destroys. Returns ``changed`` and ``exported`` ({table: rows})."""
+    if request["kind"]:
+        return downgrade_served(request)
     database = SqliteDatabase(request["database"], request["version_table"])
     database.clear()
     current, _journal = database.state()
@@ -171,12 +181,12 @@ def act_downgrade(request: Request) -> dict[str, t.Any]:
     _expect(request, database, current, "from")
     database.refuse_sessions()
     migrations = Migrations(request)
-    _expect_files(migrations, request)
-    export = os.path.join(request["kept"], EXPORT)
+    expect_files(migrations, request)
+    export = export_of(request)
     with _exchange(request, database, "from") as con:
         migrations.downgrade(database.copy, request["from"], request["to"])
         _same_database(migrations, database)
-        _remove(export)
+        remove(export)
         os.close(os.open(export, os.O_CREAT | os.O_EXCL, 0o600))
         con.execute("ATTACH ? AS copy", (database.copy,))
         con.execute("ATTACH ? AS export", (export,))
@@ -185,46 +195,38 @@ def act_downgrade(request: Request) -> dict[str, t.Any]:
         con.execute("DETACH copy")
         con.execute("DETACH export")
         database.finish_copy(request["journal"], request["to"])
-        manifest = {
-            "database": database.real,
-            "from": request["from"],
-            "to": request["to"],
-            "tables": kept,
-            "sha256": _sha256(export),
-            "print": database.print_of(database.copy),
-        }
-        _write_json(os.path.join(request["kept"], MANIFEST), manifest)
-    return {"changed": True, "exported": _exported(kept)}
+        write_manifest(request, database.real, tables=kept, print=database.print_of(database.copy))
+    return {"changed": True, "exported": exported(kept)}
 
 
 def act_recover(request: Request) -> dict[str, t.Any]:
     """Undo ``act_downgrade``, however far it came. Returns ``changed``, ``exported`` and ``left`` (sentences)."""
+    if request["kind"]:
+        return recover_served(request)
     database = SqliteDatabase(request["database"], request["version_table"])
     database.clear()
     current, journal = database.state()
-    manifest = os.path.join(request["kept"], MANIFEST)
     if current == request["from"]:
         database.set_journal(request["journal"])
-        _remove(manifest)
+        remove(manifest_of(request))
         return {"changed": False}
     _expect(request, database, current, "to")
-    export = os.path.join(request["kept"], EXPORT)
-    kept = _manifest(request, database, manifest, export)
+    kept = read_manifest(request, database.real)
     database.refuse_sessions()
     untouched = database.untouched(kept["print"])
     migrations = Migrations(request)
-    _expect_files(migrations, request)
+    expect_files(migrations, request)
     with _exchange(dict(request, journal=journal), database, "to") as con:
         migrations.upgrade(database.copy, request["to"], request["from"])
         _same_database(migrations, database)
         con.execute("ATTACH ? AS copy", (database.copy,))
-        con.execute("ATTACH ? AS export", (export,))
+        con.execute("ATTACH ? AS export", (export_of(request),))
         left = put_back(con, kept["tables"], tables(con, "copy", database.version_table), untouched)
         con.execute("DETACH copy")
         con.execute("DETACH export")
         database.finish_copy(journal, request["from"])
-    _remove(manifest)
-    return {"changed": True, "exported": _exported(kept["tables"]), "left": left}
+    remove(manifest_of(request))
+    return {"changed": True, "exported": exported(kept["tables"]), "left": left}
 
 
 @contextlib.contextmanager
@@ -248,14 +250,6 @@ def _expect(request: Request, database: SqliteDatabase, current: Place, stands: 
         )
 
 
-def _expect_files(migrations: Migrations, request: Request) -> None:
-    if not migrations.graph.known(request["from"]):
-        raise DriverError(
-            f"The migration file of {spoken(request['from'])} is not in {os.getcwd()} any more, so the database "
-            f"{request['database']} cannot be migrated. Bring the code back first, and run the same command again."
-        )
-
-
 def _same_database(migrations: Migrations, database: SqliteDatabase) -> None:
     other = [path for path in migrations.redirect.asked if os.path.realpath(path) != database.real]
     if other:
@@ -263,61 +257,6 @@ def _same_database(migrations: Migrations, database: SqliteDatabase) -> None:
             f"The app's env.py now connects to {other[0]}; in preflight it was {database.path}. Nothing was changed. "
             "Look at the environment of this phase."
         )
-
-
-def _manifest(request: Request, database: SqliteDatabase, manifest: str, export: str) -> dict[str, t.Any]:
-    """What ``act_downgrade`` noted, checked against the export.
-
-    :raises DriverError: there is none, so the downgrade was not ours; or the export was changed.
-    """
-    if not os.path.exists(manifest):
-        upgrade = " && ".join(f"alembic upgrade {revision}" for revision in request["from"])
-        raise DriverError(
-            f"The database {database.path} stands at {spoken(request['to'])}, but this phase did not bring it there "
-            f"and kept nothing to put back. Upgrade it by hand: {upgrade}"
-        )
-    with open(manifest, encoding="utf-8") as stream:
-        kept = t.cast("t.Dict[str, t.Any]", json.load(stream))
-    if (kept["database"], kept["from"], kept["to"]) != (database.real, request["from"], request["to"]):
-        raise DriverError(f"The export {export} is of another downgrade ({kept['database']}). Nothing was changed.")
-    if not os.path.exists(export) or _sha256(export) != kept["sha256"]:
-        raise DriverError(
-            f"The export {export} is missing, or is not what the downgrade wrote. Nothing was changed. "
-            "Bring back the file, or the backup of the database."
-        )
-    return kept
-
-
-def _exported(kept: dict[str, dict[str, t.Any]]) -> dict[str, int]:
-    numbers = {name: max(entry.get("exported", 0), entry.get("changed", 0)) for name, entry in kept.items()}
-    return {name: number for name, number in numbers.items() if number}
-
-
-def _remove(path: str) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
-
-
-def _sha256(path: str) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as stream:
-        for block in iter(lambda: stream.read(1 << 20), b""):
-            digest.update(block)
-        os.fsync(stream.fileno())
-    return digest.hexdigest()
-
-
-def _write_json(path: str, value: t.Any) -> None:
-    temporary = path + ".new"
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(fd, "w", encoding="utf-8") as stream:
-        json.dump(value, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(temporary, path)
-    fd = os.open(os.path.dirname(path), os.O_RDONLY)
-    os.fsync(fd)
-    os.close(fd)
 
 
 ACTIONS = {"inspect": act_inspect, "downgrade": act_downgrade, "recover": act_recover}
@@ -337,4 +276,4 @@ def main() -> None:
         reply = {"error": f"SQLite says: {exc}. The database was left as it was."}
     except OSError as exc:
         reply = {"error": f"{exc.filename or 'The database'}: {exc.strerror or exc}. The database was left as it was."}
-    _write_json(request["reply"], reply)
+    write_json(request["reply"], reply)

@@ -37,6 +37,22 @@ def losses(before: dict[str, Table], after: dict[str, Table]) -> dict[str, Loss]
     return found
 
 
+def refuse_unmatched(columns: dict[str, list[str]], accepted: t.Sequence[str]) -> None:
+    """Refuse to drop columns of tables whose rows could not be known again, unless that is accepted.
+
+    :arg columns: of each table, as it is shown, the columns that go and could not be matched.
+    :raises DriverError: with the words that accept it.
+    """
+    names = [f"{table}.{column}" for table, gone in columns.items() if table not in accepted for column in gone]
+    names = [name for name in names if name not in accepted]
+    if names:
+        raise DriverError(
+            f"The downgrade drops {', '.join(names)}, and there is no primary key that tells which row had which "
+            "value. The table is exported whole and comes back whole, but not once the app has written to it. Nothing "
+            f"was changed. If that will do, write into the plan: rollback: {{accept_loss: [{', '.join(names)}]}}"
+        )
+
+
 def measure(con: sqlite3.Connection, found: dict[str, Loss]) -> int:
     """Add to each loss the ``rows`` and the ``values`` (not NULL) of its columns; return the bytes they take, about."""
     total = 0
@@ -80,7 +96,7 @@ def _one(con: sqlite3.Connection, sql: str) -> t.Any:
     return row[0] if row else None
 
 
-def _same_rows(con: sqlite3.Connection, left: str, right: str, columns: list[str], others: list[str]) -> bool:
+def same_rows(con: sqlite3.Connection, left: str, right: str, columns: list[str], others: list[str]) -> bool:
     """Whether two tables hold the same rows, each as often, whatever their order."""
 
     def side(table: str, names: list[str]) -> str:
@@ -135,7 +151,7 @@ def write_export(con: sqlite3.Connection, before: dict[str, Table], after: dict[
             entry["kind"] = "whole"
             common = [c for c in table.columns if c in left.columns]
             entry["common"] = common
-            if entry["dropped"] or not _same_rows(con, f"main.{q(name)}", f"copy.{q(name)}", common, common):
+            if entry["dropped"] or not same_rows(con, f"main.{q(name)}", f"copy.{q(name)}", common, common):
                 _keep_table(con, name, table, entry)
                 _keep(con, name + ":after", [], common, f"SELECT {_list(common)} FROM copy.{q(name)}")
     if _one(con, "SELECT 1 FROM main.sqlite_master WHERE name = 'sqlite_sequence'"):
@@ -147,7 +163,7 @@ def write_export(con: sqlite3.Connection, before: dict[str, Table], after: dict[
 def _keep_table(con: sqlite3.Connection, name: str, table: Table, entry: Loss) -> None:
     columns = list(table.columns)
     entry["exported"] = _keep(con, name, [], columns, f"SELECT {_list(columns)} FROM main.{q(name)}")
-    if entry["exported"] != entry["rows"] or not _same_rows(
+    if entry["exported"] != entry["rows"] or not same_rows(
         con, f"main.{q(name)}", f"export.{q(name)}", columns, columns
     ):
         raise DriverError(f"The export of table {name} does not hold what the table holds. Nothing was changed.")
@@ -161,7 +177,7 @@ def _moved_table(
         columns = list(table.columns)
         some = f"SELECT EXISTS (SELECT 1 FROM main.{q(name)})"
         alike = other not in before and list(new.columns) == columns and _one(con, some)
-        if alike and _same_rows(con, f"main.{q(name)}", f"copy.{q(other)}", columns, columns):
+        if alike and same_rows(con, f"main.{q(name)}", f"copy.{q(other)}", columns, columns):
             return other
     return None
 
@@ -228,7 +244,7 @@ def put_back(con: sqlite3.Connection, kept: dict[str, Loss], after: dict[str, Ta
         if entry["kind"] == "rows":
             left += _put_rows(con, name, entry, table, untouched)
         elif "exported" in entry and not (entry.get("renamed") and not untouched):
-            same = entry["kind"] == "table" or _same_rows(
+            same = entry["kind"] == "table" or same_rows(
                 con, f"main.{q(name)}", f"export.{q(name + ':after')}", entry["common"], entry["common"]
             )
             if same:
@@ -237,7 +253,7 @@ def put_back(con: sqlite3.Connection, kept: dict[str, Loss], after: dict[str, Ta
                 left.append(f"{name} has no usable primary key and was written to since, so it was left as it is.")
         elif untouched and entry["kind"] == "whole":
             live = f"main.{q(name)}"
-            if not _same_rows(con, live, f"copy.{q(name)}", entry["common"], entry["common"]):
+            if not same_rows(con, live, f"copy.{q(name)}", entry["common"], entry["common"]):
                 _replace(con, name, entry["common"], live, table)
     _put_sequence(con, untouched)
     for _name, sql in triggers:
@@ -266,7 +282,7 @@ def _replace(con: sqlite3.Connection, name: str, columns: list[str], source: str
     writable = [c for c in columns if c in table.columns]
     con.execute(f"DELETE FROM copy.{q(name)}")
     con.execute(f"INSERT INTO copy.{q(name)} ({_list(writable)}) SELECT {_list(writable)} FROM {source}")
-    if not _same_rows(con, f"copy.{q(name)}", source, writable, writable):
+    if not same_rows(con, f"copy.{q(name)}", source, writable, writable):
         raise DriverError(f"Table {name} does not hold what was put back into it.")
 
 
@@ -344,7 +360,7 @@ def _known_keys(name: str, entry: Loss, untouched: bool) -> str:
 def _upgrade_rewrote(con: sqlite3.Connection, name: str, entry: Loss) -> bool:
     """Whether the upgrade changed rows, or the downgrade added some."""
     columns = entry["key"] + entry["other"]
-    return bool(entry.get("added")) or not _same_rows(con, f"main.{q(name)}", f"copy.{q(name)}", columns, columns)
+    return bool(entry.get("added")) or not same_rows(con, f"main.{q(name)}", f"copy.{q(name)}", columns, columns)
 
 
 def _look(con: sqlite3.Connection, name: str, entry: Loss, dropped: list[str], untouched: bool) -> None:

@@ -14,12 +14,17 @@ import sys
 import typing as t
 
 from ._alembic_graph import Graph, Place
+from ._alembic_server import Server
 from ._alembic_sqlite import DriverError, located
 
 Request = t.Dict[str, t.Any]
 ATTACHED = (
     "The app's env.py or one of its migrations attaches a second database (ATTACH), and that one cannot be led to a "
     "copy. Downgrade by hand, as a phase of your own."
+)
+BY_ITSELF = (
+    "The app's env.py makes its database connections by itself (create_engine with creator=, say), so they cannot be "
+    "led to a copy. Let it use a URL."
 )
 
 
@@ -36,12 +41,24 @@ class Redirect:
         self.asked: set[str] = set()
         self.fault: DriverError | None = None
         self.sql: list[str] | None = None
+        self.server = Server()
+        self.server.listen()
         sa.event.listen(Engine, "do_connect", self._connect)
         sa.event.listen(Engine, "before_cursor_execute", self._execute)
 
     def _connect(self, dialect: t.Any, _record: t.Any, cargs: t.Sequence[t.Any], cparams: dict[str, t.Any]) -> t.Any:
+        if dialect.name == "postgresql":
+            try:
+                con = self.server.connect(dialect, cargs, cparams)
+            except DriverError as exc:
+                self._refuse(str(exc))
+            self.asked.add(self.server.name)
+            return con
         if dialect.name != "sqlite":
-            return self._refuse(f"The app's env.py connects to a {dialect.name} database; only SQLite can be done yet.")
+            return self._refuse(
+                f"The app's env.py connects to a database of the kind {dialect.name}. This phase can downgrade "
+                "PostgreSQL and SQLite. Downgrade it by a script of your own (method: script)."
+            )
         options = dict(cparams)
         name = cargs[0] if cargs else options.pop("database", "")
         path = located(name, bool(options.pop("uri", False)))
@@ -74,14 +91,15 @@ class Redirect:
         """
         import sqlalchemy as sa
 
+        if connection.dialect.name != "sqlite":
+            if not self.server.owns(connection):
+                self._refuse(BY_ITSELF)
+            return
         (_number, _name, file), *more = connection.execute(sa.text("PRAGMA database_list")).fetchall()
         if any(name != "temp" for _number, name, _file in more):
             self._refuse(ATTACHED)
         if os.path.realpath(file) != os.path.realpath(self.target):
-            self._refuse(
-                "The app's env.py makes its database connections by itself (create_engine with creator=, say), so "
-                "they cannot be led to a copy. Let it use a URL."
-            )
+            self._refuse(BY_ITSELF)
 
 
 def command_line(request: Request) -> t.Any:
@@ -150,10 +168,16 @@ class Migrations:
             raise DriverError(f"The app's env.py has to connect to one database to be downgraded; it does to: {named}.")
         return next(iter(self.redirect.asked))
 
-    def run(self, target: str, steps: t.Sequence[t.Any], wanted: Place) -> None:
-        """Run migrations on the database file ``target``.
+    def visit(self, work: t.Any) -> None:
+        """Let ``env.py`` connect, and ``work.begin`` look; no migration runs."""
+        self.run("", [], [], work)
+
+    def run(self, target: str, steps: t.Sequence[t.Any], wanted: Place, work: t.Any = None) -> None:
+        """Run migrations on the database file ``target``, or on the server's database.
 
         :arg steps: Alembic's ``RevisionStep`` of each.
+        :arg work: what is done on the same connection: ``begin`` before them (they run if it says so), ``end`` after
+            them, and ``close`` when ``env.py`` has come to its end, however.
         :raises DriverError: one of them failed; it is named.
         """
         from alembic.runtime.environment import EnvironmentContext
@@ -165,22 +189,41 @@ class Migrations:
         def watched(_heads: t.Any, context: t.Any) -> t.Iterator[t.Any]:
             self.redirect.guard(context.connection)
             self.version_table = context.version_table
+            if work is not None and not self._held(work.begin, context):
+                return
             for step in steps:
                 at.append(step)
                 yield step
+            if work is not None:
+                self._held(work.end, context)
 
         self.redirect.target = target
         os.chdir(self.redirect.folder)  # where every command starts, wherever env.py went the last time
         try:
-            with EnvironmentContext(self.config, self.scripts, fn=watched, destination_rev=words):
+            with EnvironmentContext(
+                self.config, self.scripts, fn=watched, destination_rev=words, dont_mutate=not steps
+            ):
                 self.scripts.run_env()
         except (Exception, SystemExit) as exc:
-            if self.redirect.fault:
-                raise self.redirect.fault from exc
+            fault = self.redirect.fault or (exc if isinstance(exc, DriverError) else None)
+            if fault:
+                raise fault from exc
             words = " ".join(f"{type(exc).__name__}: {exc}".split())[:600]
             if not at:
                 raise DriverError(f"The app's env.py failed: {words}") from exc
             raise DriverError(f"The migration {self.named(at[-1])} failed: {words}") from exc
+        finally:
+            self.redirect.fault = None
+            if work is not None:
+                work.close()
+
+    def _held(self, call: t.Callable[[t.Any], t.Any], context: t.Any) -> t.Any:
+        """Call, and remember what it says if it fails, whatever ``env.py`` makes of that."""
+        try:
+            return call(context)
+        except DriverError as exc:
+            self.redirect.fault = exc
+            raise
 
     @staticmethod
     def named(step: t.Any) -> str:
@@ -188,17 +231,17 @@ class Migrations:
         script = step.revision
         return f"{script.revision} ({os.path.relpath(script.path)})"
 
-    def downgrade(self, target: str, newer: Place, older: Place) -> None:
-        """Downgrade the database file ``target``."""
-        self._walk(target, self.graph.between(newer, older), older, "downgrade_from_script")
+    def downgrade(self, target: str, newer: Place, older: Place, work: t.Any = None) -> None:
+        """Downgrade the database file ``target``, or the server's database."""
+        self._walk(target, self.graph.between(newer, older), older, "downgrade_from_script", work)
 
-    def upgrade(self, target: str, older: Place, newer: Place) -> None:
-        """Upgrade the database file ``target``: the same migrations, the other way round."""
-        self._walk(target, (self.graph.between(newer, older) or [])[::-1], newer, "upgrade_from_script")
+    def upgrade(self, target: str, older: Place, newer: Place, work: t.Any = None) -> None:
+        """Upgrade it: the same migrations, the other way round."""
+        self._walk(target, (self.graph.between(newer, older) or [])[::-1], newer, "upgrade_from_script", work)
 
-    def _walk(self, target: str, way: Place | None, wanted: Place, step: str) -> None:
+    def _walk(self, target: str, way: Place | None, wanted: Place, step: str, work: t.Any) -> None:
         from alembic.runtime.migration import MigrationStep
 
         make = getattr(MigrationStep, step)
         steps = [make(self.scripts.revision_map, self.graph.find(revision)) for revision in way or []]
-        self.run(target, steps, wanted)
+        self.run(target, steps, wanted, work)

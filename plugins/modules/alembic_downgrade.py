@@ -13,11 +13,18 @@ description:
   - Brings a database from the revision of a change to the one before it, with the app's own Alembic and interpreter.
   - Columns, tables and values that the downgrade destroys are exported first. V(recover) upgrades again and puts them
     back.
-  - The live database is never migrated itself. A copy beside it is, and then takes its place in one step, so that
-    whatever dies leaves the old database or the new one.
+  - Whatever dies, and whenever, leaves the old database or the new one. With SQLite a copy is migrated, which then
+    takes the place of the database in one step. With PostgreSQL the migrations, the export and what is put back are one
+    transaction, also where C(env.py) has C(transaction_per_migration) and where a migration has C(autocommit_block());
+    C(CONCURRENTLY) is left out, because nobody else is there.
   - It refuses to work when the database stands at another revision, when revisions of later changes came on top, when a
     migration cannot be undone, or not be done again afterwards, and while other processes have the database open.
-  - SQLite is the only kind of database yet.
+  - With PostgreSQL, preflight tries the migrations on a scratch database with the schema of the live one. That needs
+    C(psql) and C(pg_dump) on the host and a database user with C(CREATEDB). Without these the result has a warning,
+    and V(main) finds in its transaction what is to be exported.
+  - A table without a primary key is exported whole and comes back whole. Where it only loses columns, its rows cannot
+    be matched once the app has written to it, so this has to be accepted in O(accept_loss).
+  - Several hosts that have one PostgreSQL database make one downgrade and one export. The others wait and find it done.
 author:
   - changeops.rollback contributors (@changeops)
 extends_documentation_fragment:
@@ -80,6 +87,11 @@ options:
     default: false
   install:
     description: Command that makes the app's environment in such a checkout, as a list of arguments.
+    type: list
+    elements: str
+    default: []
+  accept_loss:
+    description: What may be lost where it cannot be put back, as V(table) or V(table.column).
     type: list
     elements: str
     default: []
@@ -158,6 +170,7 @@ ARGS = {
     "release": {"type": "str", "default": ""},
     "preserve": {"type": "bool", "default": False},
     "install": {"type": "list", "elements": "str", "default": []},
+    "accept_loss": {"type": "list", "elements": "str", "default": []},
 }
 
 

@@ -342,13 +342,13 @@ def test_the_lock_keeps_everybody_out_while_the_copy_is_made(tmp_path, journal):
         con.execute("INSERT INTO copy.items (v) VALUES ('migrated')")
         assert "database is locked" in subprocess.run(other, check=False, capture_output=True, text=True).stderr
         con.execute("DETACH copy")
-        database.finish_copy(journal, "base")
+        database.finish_copy(journal, [])
         noted = database.print_of(database.copy)
         database.swap()
         database.clear()
     assert database.untouched(noted)
     assert "migrated" in subprocess.run(other, check=False, capture_output=True, text=True).stdout
-    assert database.state() == ("base", journal)
+    assert database.state() == ([], journal)
     run(live, "INSERT INTO items (v) VALUES ('since')")
     assert not database.untouched(noted)
 
@@ -361,6 +361,6 @@ def test_a_damaged_copy_never_becomes_the_database(tmp_path):
     with pytest.raises(DriverError, match="is damaged"), database.locked("delete") as con:
         database.make_copy(con)
         run(database.copy, "PRAGMA writable_schema = ON", "UPDATE sqlite_master SET rootpage = 3 WHERE name = 'i'")
-        database.finish_copy("delete", "base")
+        database.finish_copy("delete", [])
         database.swap()
     assert live.read_bytes() == before

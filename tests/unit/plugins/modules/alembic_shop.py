@@ -36,7 +36,7 @@ ENGINES = {
     "uri": "engine = create_engine('sqlite:///file:var/shop.db?mode=rw&uri=true', poolclass=pool.NullPool)",
     "creator": "import sqlite3\nengine = create_engine('sqlite://', creator=lambda: sqlite3.connect('var/shop.db'))",
     "memory": "engine = create_engine('sqlite://')",
-    "postgresql": "engine = create_engine('postgresql+psycopg://u:secret@db/shop')",
+    "oracle": "engine = create_engine('sqlite://')\nengine.dialect.name = 'oracle'",
 }
 INI = """
 [alembic]
@@ -145,6 +145,7 @@ class Shop:
             "release": "",
             "preserve": False,
             "install": [],
+            "accept_loss": [],
             "timeout": 60.0,
             "wait": 0.0,
         }

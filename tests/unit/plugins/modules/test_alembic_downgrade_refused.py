@@ -284,8 +284,9 @@ REFUSALS = [
     ),
     Refusal(
         "another kind of database",
-        "The app's env.py connects to a postgresql database; only SQLite can be done yet.",
-        {"engine": "postgresql"},
+        "The app's env.py connects to a database of the kind oracle. This phase can downgrade PostgreSQL and SQLite. "
+        "Downgrade it by a script of your own (method: script).",
+        {"engine": "oracle"},
     ),
 ]
 
@@ -293,8 +294,6 @@ REFUSALS = [
 @pytest.mark.parametrize("row", REFUSALS, ids=[row.case for row in REFUSALS])
 def test_preflight_refuses_with_a_sentence(tmp_path, row):
     params = dict(row.given)
-    if params.get("engine") == "postgresql":
-        pytest.importorskip("psycopg")
     shop = Shop(tmp_path, engine=params.pop("engine", "relative"), more=MORE).totals()
     shop.sql(*params.pop("sql", ["SELECT 1"]))
     revision, old, new = params.pop("edit", ("new", "", ""))

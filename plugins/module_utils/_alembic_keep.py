@@ -1,0 +1,93 @@
+# Copyright: changeops.rollback contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The export of a downgrade on disk, and its manifest. Private; runs in the app's own interpreter."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import typing as t
+
+from ._alembic_sqlite import DriverError, spoken
+
+MANIFEST = "export.json"
+EXPORT = "export.sqlite"
+
+
+def manifest_of(request: dict[str, t.Any]) -> str:
+    """Where the manifest lies."""
+    return os.path.join(request["kept"], MANIFEST)
+
+
+def export_of(request: dict[str, t.Any]) -> str:
+    """Where the export lies."""
+    return os.path.join(request["kept"], EXPORT)
+
+
+def write_manifest(request: dict[str, t.Any], database: str, **more: t.Any) -> None:
+    """Note durably what was kept, of which downgrade of ``database``."""
+    note = {"database": database, "from": request["from"], "to": request["to"], "sha256": sha256_of(export_of(request))}
+    write_json(manifest_of(request), dict(note, **more))
+
+
+def read_manifest(request: dict[str, t.Any], database: str) -> dict[str, t.Any]:
+    """What ``write_manifest`` noted, checked against the export.
+
+    :raises DriverError: there is none, so the downgrade was not ours; or the export was changed.
+    """
+    manifest, export = manifest_of(request), export_of(request)
+    if not os.path.exists(manifest):
+        upgrade = " && ".join(f"alembic upgrade {revision}" for revision in request["from"])
+        raise DriverError(
+            f"The database {request['database']} stands at {spoken(request['to'])}, but this phase did not bring it "
+            f"there and kept nothing to put back. Upgrade it by hand: {upgrade}"
+        )
+    with open(manifest, encoding="utf-8") as stream:
+        kept = t.cast("t.Dict[str, t.Any]", json.load(stream))
+    if (kept["database"], kept["from"], kept["to"]) != (database, request["from"], request["to"]):
+        raise DriverError(f"The export {export} is of another downgrade ({kept['database']}). Nothing was changed.")
+    if not os.path.exists(export) or sha256_of(export) != kept["sha256"]:
+        raise DriverError(
+            f"The export {export} is missing, or is not what the downgrade wrote. Nothing was changed. "
+            "Bring back the file, or the backup of the database."
+        )
+    return kept
+
+
+def exported(kept: dict[str, dict[str, t.Any]]) -> dict[str, int]:
+    """How many rows were kept of each table."""
+    numbers = {name: max(entry.get("exported", 0), entry.get("changed", 0)) for name, entry in kept.items()}
+    return {name: number for name, number in numbers.items() if number}
+
+
+def remove(path: str) -> None:
+    """Remove a file that may be gone."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+def sha256_of(path: str) -> str:
+    """The digest of a file, which is on disk afterwards."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        for block in iter(lambda: stream.read(1 << 20), b""):
+            digest.update(block)
+        os.fsync(stream.fileno())
+    return digest.hexdigest()
+
+
+def write_json(path: str, value: t.Any) -> None:
+    """Write a private file, whole or not at all, that lasts through a power cut."""
+    temporary = path + ".new"
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(fd, "w", encoding="utf-8") as stream:
+        json.dump(value, stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(temporary, path)
+    fd = os.open(os.path.dirname(path), os.O_RDONLY)
+    os.fsync(fd)
+    os.close(fd)

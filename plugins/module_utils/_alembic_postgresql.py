@@ -1,0 +1,286 @@
+# Copyright: changeops.rollback contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The downgrade of a PostgreSQL database. Private; runs in the app's own interpreter, on its own driver.
+
+Preflight tries the migrations on a scratch database with the schema of the live one. Where none can be made it has the
+statements written down instead of run, and says that they were not tried. Main runs them in one transaction, which
+holds the export against what they did before it commits; so what preflight could not know is not lost either.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import typing as t
+
+from ._alembic_export import Loss, refuse_unmatched
+from ._alembic_pg_export import Again, Counts, Downgrade, Recover, images, said, unmatched
+from ._alembic_pg_scratch import NoScratch, Scratch, literal
+from ._alembic_pg_tables import PgTable, Wanted, affected, ask, do, ident, read_tables
+from ._alembic_pg_transaction import Transaction
+from ._alembic_server import Server
+from ._alembic_sqlite import DriverError
+
+ATTEMPTS = 4  # how often the migrations run, at most, until it is known what they touch
+FACTS = """
+SELECT pg_encoding_to_char(d.encoding), d.datcollate, d.datctype, current_setting('search_path'), current_user
+FROM pg_database d WHERE d.datname = current_database()
+"""
+
+
+class Look:
+    """What is seen of the live database on a connection that cannot write; no migration runs."""
+
+    def __init__(self, server: Server, until: float) -> None:
+        self.server = server
+        self.until = until
+        self.heads: list[str] = []
+        self.facts: dict[str, str] = {}
+        self.tables: dict[int, PgTable] = {}
+        self.version = ("", "")
+
+    def begin(self, context: t.Any) -> bool:
+        """Look, and let no migration run."""
+        con = context.connection
+        ms = str(max(1, int((self.until - time.monotonic()) * 900)))
+        do(con, "SELECT set_config('statement_timeout', :ms, true)", ms=ms)
+        row = ask(con, FACTS)[0]
+        self.facts = dict(zip(("encoding", "collate", "ctype", "search_path", "user"), row))
+        self.heads = sorted(context.get_current_heads())
+        self.tables = read_tables(con, (context.version_table_schema, context.version_table))
+        schema = context.version_table_schema or ask(con, "SELECT current_schema()")[0][0]
+        self.version = (schema, context.version_table)
+        self.see(con)
+        return False
+
+    def see(self, con: t.Any) -> None:
+        """Look at something more."""
+
+    def end(self, context: t.Any) -> None:
+        """Nothing is left to do."""
+
+    def close(self) -> None:
+        """Nothing is to be taken back."""
+
+
+class Measure(Look):
+    """Counts what is going to be destroyed."""
+
+    def __init__(self, losses: dict[str, Loss], *place: t.Any) -> None:
+        super().__init__(*place)
+        self.losses = losses
+        self.bytes = 0
+
+    def see(self, con: t.Any) -> None:
+        shown = {table.shown: table for table in self.tables.values()}
+        for name, loss in self.losses.items():
+            table, columns = shown[name], [ident(c) for c in loss["columns"]]
+            sizes = " + ".join(f"coalesce(octet_length(CAST({c} AS text)), 0)" for c in columns) or "0"
+            counts = ", ".join(["count(*)", f"coalesce(sum({sizes}), 0)", *(f"count({c})" for c in columns)])
+            row = ask(con, f"SELECT {counts} FROM {table.rows}")[0]  # noqa: S608  quoted by ident()
+            loss["rows"] = row[0]
+            loss["values"] = dict(zip(loss["columns"], row[2:]))
+            self.bytes += int(row[1]) + 32 * int(row[0]) * (1 + len(columns))
+
+
+class Trial(Transaction):
+    """The migrations on the scratch database."""
+
+    after: dict[int, PgTable]
+
+    def begin(self, context: t.Any) -> bool:
+        if ask(context.connection, "SELECT current_database()")[0][0] != self.server.database:
+            raise DriverError(
+                "The app's env.py makes its database connections by itself (create_engine with creator=, say), so "
+                "they cannot be led to a scratch database. Let it use a URL."
+            )
+        return super().begin(context)
+
+    def finish(self, context: t.Any) -> None:
+        self.after = read_tables(self.con, self.version)
+
+
+class Writing:
+    """The migrations with their statements written down instead of run."""
+
+    def begin(self, context: t.Any) -> bool:
+        """Let a migration's own transactions be none."""
+        context.autocommit_block = lambda: context.begin_transaction(_per_migration=False)
+        return True
+
+    def end(self, context: t.Any) -> None:
+        """Nothing has been done."""
+
+    def close(self) -> None:
+        """Nothing is to be taken back."""
+
+
+class PostgresqlDatabase:
+    """One PostgreSQL database: what the downgrade does with it.
+
+    :arg migrations: the app's Alembic, whose ``env.py`` was asked already for where it connects.
+    :arg seconds: how long it may take.
+    """
+
+    def __init__(self, migrations: t.Any, seconds: float) -> None:
+        self.migrations = migrations
+        self.server: Server = migrations.redirect.server
+        self.path = self.server.name
+        self.until = time.monotonic() + seconds
+
+    def state(self) -> tuple[list[str], str]:
+        """The revisions that it stands at; the journal mode is of interest with SQLite only."""
+        return self._look(Look(self.server, self.until)).heads, ""
+
+    def _look(self, look: t.Any) -> t.Any:
+        self.server.readonly = True
+        self.migrations.visit(look)
+        return look
+
+    def rehearse(self, folder: str, newer: list[str], older: list[str], accepted: list[str]) -> dict[str, t.Any]:
+        """Try the downgrade where it can be tried. The live database is only read.
+
+        :arg accepted: what may be lost, where it could not be put back.
+
+        Returns ``to``, ``losses``, ``touched`` ({table: columns}), ``export_size``, ``sql`` and ``untried`` (why it was
+        not tried; empty where it was).
+        """
+        look = self._look(Look(self.server, self.until))
+        scratch = Scratch(self.server, folder, self.until)
+        schema, table = look.version
+        rows = [
+            f"INSERT INTO {_quoted(schema)}.{_quoted(table)} (version_num) VALUES ({literal(revision)})"  # noqa: S608
+            for revision in look.heads
+        ]
+        try:
+            with scratch.database(look.facts, rows) as name:
+                self.server.database = name
+                found = self._try(look, newer, older, accepted)
+        except NoScratch as exc:
+            sql = self._write_down(newer, older)
+            return {"to": older, "losses": {}, "touched": {}, "export_size": 0, "sql": sql, "untried": str(exc)}
+        finally:
+            self.server.database = ""
+            self.server.settings = {}
+            self.server.readonly = True
+        measure = self._look(Measure(found["losses"], self.server, self.until))
+        _refuse_strangers(self.path, measure.tables, found["touched"], look.facts["user"])
+        return dict(found, export_size=measure.bytes, untried="")
+
+    def _try(self, look: Look, newer: list[str], older: list[str], accepted: list[str]) -> dict[str, t.Any]:
+        self.server.readonly = False
+        self.server.settings = {"search_path": look.facts["search_path"]}
+        same = self.migrations.graph.same
+        down = Trial(self.server, same, newer, older, self.until)
+        sql = self.migrations.redirect.sql = []
+        self.migrations.downgrade("", newer, older, down)
+        self.migrations.redirect.sql = None
+        try:
+            self.migrations.upgrade("", down.stood, newer, Trial(self.server, same, down.stood, newer, self.until))
+        except DriverError as exc:
+            raise DriverError(
+                f"After the downgrade the upgrade does not work, so that a failed rollback could not be undone. {exc}"
+            ) from exc
+        refuse_unmatched(
+            {table.shown: unmatched(table, down.after.get(oid)) for oid, table in down.before.items()}, accepted
+        )
+        losses, touched = {}, {}
+        for oid, numbers in affected(down.before, down.after).items():
+            table, left = down.before[oid], down.after.get(oid)
+            names = [name for number, (name, _kind) in table.columns.items() if number in numbers]
+            touched[table.shown] = names
+            gone = [n for n in numbers if left is None or left.columns.get(n, ("", ""))[1] != table.columns[n][1]]
+            if left is None or gone:
+                columns = [name for number, (name, _kind) in table.columns.items() if left is None or number in gone]
+                losses[table.shown] = {"columns": columns, "key": table.key, "dropped": left is None}
+        return {"to": down.stood, "losses": losses, "touched": touched, "sql": _statements(sql)}
+
+    def _write_down(self, newer: list[str], older: list[str]) -> list[str]:
+        self.server.noting = True
+        sql: list[str] = []
+        self.migrations.redirect.sql = sql
+        try:
+            self.migrations.downgrade("", newer, older, Writing())
+        finally:
+            self.server.noting = False
+            self.migrations.redirect.sql = None
+        return _statements(sql)
+
+    def downgrade(
+        self,
+        request: dict[str, t.Any],
+        folder: str,
+        export: str,
+        manifest: t.Callable[[dict[str, t.Any]], None],
+    ) -> dict[str, Loss] | None:
+        """Downgrade the live database. Returns what was kept; None where it was done already.
+
+        :arg manifest: called with what recovery needs, before the commit.
+        """
+        sure: Wanted = {}
+        counts = Counts()
+        for attempt in range(ATTEMPTS):
+            _empty(export)
+            with images(folder, export) as lines:
+                self.server.readonly = False
+                place = (self.server, self.migrations.graph.same, request["from"], request["to"], self.until)
+                work = Downgrade(lines, request["touched"], sure, request["accept_loss"], counts, manifest, *place)
+                try:
+                    self.migrations.downgrade("", request["from"], request["to"], work)
+                except Again as exc:
+                    if attempt == ATTEMPTS - 1:
+                        raise
+                    sure = exc.wanted
+                    continue
+                return None if work.already else work.kept
+        raise AssertionError
+
+    def recover(self, request: dict[str, t.Any], folder: str, export: str, noted: dict[str, t.Any]) -> list[str] | None:
+        """Upgrade the live database and put back what was kept. Returns what could not be, as sentences; None where
+        it stands there already.
+        """
+        more: Wanted = {}
+        counts = Counts()
+        for attempt in range(ATTEMPTS):
+            with images(folder, export) as lines:
+                self.server.readonly = False
+                place = (self.server, self.migrations.graph.same, request["to"], request["from"], self.until)
+                work = Recover(lines, noted, more, counts, *place)
+                try:
+                    self.migrations.upgrade("", request["to"], request["from"], work)
+                except Again as exc:
+                    if attempt == ATTEMPTS - 1:
+                        raise
+                    more = exc.wanted
+                    continue
+                return None if work.already else said(work.left)
+        raise AssertionError
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _statements(sql: list[str]) -> list[str]:
+    """The statements of the migrations, without ours."""
+    return [
+        statement for statement in sql if not statement.lstrip().upper().startswith(("LOCK TABLE", "SET CONSTRAINTS"))
+    ]
+
+
+def _empty(path: str) -> None:
+    if os.path.exists(path):
+        os.unlink(path)
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
+
+
+def _refuse_strangers(path: str, tables: dict[int, PgTable], touched: dict[str, list[str]], user: str) -> None:
+    """Refuse tables that our role may not change."""
+    for table in tables.values():
+        if table.shown in touched and not table.owned:
+            raise DriverError(
+                f"The downgrade changes the table {table.shown} of {path}, which belongs to {table.owner}; the app's "
+                f"env.py connects as {user}, which may not change it. Give env.py the URL of its owner in the "
+                "environment files of this phase."
+            )

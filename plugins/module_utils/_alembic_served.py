@@ -1,0 +1,90 @@
+# Copyright: changeops.rollback contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The steps of the phase on a database that a server has. Private; runs in the app's own interpreter."""
+
+from __future__ import annotations
+
+import os
+import time
+import typing as t
+
+from ._alembic_keep import export_of, exported, manifest_of, read_manifest, remove, write_manifest
+from ._alembic_pg_tables import plain
+from ._alembic_postgresql import PostgresqlDatabase
+from ._alembic_run import Migrations, Request
+from ._alembic_sqlite import DriverError, SqliteDatabase, spoken
+
+Served = PostgresqlDatabase
+
+
+def database_of(migrations: Migrations, request: Request, asked: str) -> SqliteDatabase | Served:
+    """The database that ``env.py`` connects to.
+
+    :arg asked: what ``Migrations.ask`` returned.
+    """
+    if not migrations.redirect.server.kind:
+        return SqliteDatabase(asked, migrations.version_table)
+    return PostgresqlDatabase(migrations, request["until"] - time.time())
+
+
+def _same(migrations: Migrations, request: Request) -> Served:
+    """The database of preflight.
+
+    :raises DriverError: ``env.py`` connects to another one now.
+    """
+    asked = migrations.ask(os.path.join(request["scratch"], "empty.sqlite"))
+    database = database_of(migrations, request, asked)
+    if isinstance(database, SqliteDatabase) or database.path != request["database"]:
+        raise DriverError(
+            f"The app's env.py now connects to {asked}; in preflight it was {request['database']}. Nothing was "
+            "changed. Look at the environment of this phase."
+        )
+    return database
+
+
+def expect_files(migrations: Migrations, request: Request) -> None:
+    if not migrations.graph.known(request["from"]):
+        raise DriverError(
+            f"The migration file of {spoken(request['from'])} is not in {os.getcwd()} any more, so the database "
+            f"{request['database']} cannot be migrated. Bring the code back first, and run the same command again."
+        )
+
+
+def downgrade_served(request: Request) -> dict[str, t.Any]:
+    """Downgrade the live database, keeping what that destroys. Returns ``changed`` and ``exported`` ({table: rows})."""
+    migrations = Migrations(request)
+    database = _same(migrations, request)
+    if migrations.graph.same(database.state()[0], request["to"]):
+        return {"changed": False}
+    expect_files(migrations, request)
+    kept = database.downgrade(
+        request,
+        request["scratch"],
+        export_of(request),
+        lambda noted: write_manifest(request, database.path, **noted),
+    )
+    if kept is None:
+        return {"changed": False}
+    return {"changed": True, "exported": _named(kept)}
+
+
+def recover_served(request: Request) -> dict[str, t.Any]:
+    """Undo ``downgrade_served``, however far it came. Returns ``changed``, ``exported`` and ``left`` (sentences)."""
+    migrations = Migrations(request)
+    database = _same(migrations, request)
+    if migrations.graph.same(database.state()[0], request["from"]):
+        remove(manifest_of(request))
+        return {"changed": False}
+    kept = read_manifest(request, database.path)
+    expect_files(migrations, request)
+    left = database.recover(request, request["scratch"], export_of(request), kept)
+    remove(manifest_of(request))
+    if left is None:
+        return {"changed": False}
+    return {"changed": True, "exported": _named(kept["tables"]), "left": left}
+
+
+def _named(kept: dict[str, t.Any]) -> dict[str, int]:
+    """Rows that were kept, by table, under the names that the app knows."""
+    return {plain(name): number for name, number in exported(kept).items()}
