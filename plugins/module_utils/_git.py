@@ -243,14 +243,17 @@ class Git:
         """The first line of the message of ``rev``."""
         return self.line("log", "-1", "--no-show-signature", "--format=%s", rev)
 
-    def export(self, rev: str, into: Path, *paths: str) -> None:
+    def export(self, rev: str, into: Path, *paths: str, objects: Path | None = None) -> None:
         """Write the files of ``rev`` below ``into``, as a checkout would; nothing is written into the repository.
 
         :arg paths: files and directories, relative to the top of the work tree; everything if none is given.
+        :arg objects: a directory of objects that ``rev`` needs beside the repository's own.
         """
         into.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=str(into.parent), prefix=".index-") as place:
             git, env = Git(self.commands, self.top()), {"GIT_INDEX_FILE": os.path.join(place, "index")}
+            if objects:
+                env["GIT_ALTERNATE_OBJECT_DIRECTORIES"] = str(objects)
             git.run("read-tree", "--no-sparse-checkout", rev, env=env)
             names = git.names("--literal-pathspecs", "ls-files", "--cached", "-z", "--", *paths, env=env)
             # A prefix ends with a slash: without it git would write "into" + name beside the directory.

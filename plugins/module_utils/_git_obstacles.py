@@ -119,6 +119,26 @@ def refuse_unwritable(git: Git, files: t.Sequence[Change], blobs: Git) -> None:
         raise PhaseError(full(git.repo, needed, room.f_bavail * room.f_frsize))
 
 
+def refuse_filters(git: Git, files: t.Sequence[Change], target: str, scratch: Git) -> None:
+    """Refuse where a filter of git's fails for a file that the switch writes; git-lfs fetches what it lacks by this.
+
+    :arg scratch: the repository that has ``target``.
+    """
+    names = [change["path"] for change in files if change["status"] != "deleted"]
+    words = git.names("check-attr", "-z", "--stdin", "filter", stdin="\0".join(names)) if names else []
+    filtered = [name for name, value in zip(words[::3], words[2::3]) if value not in ("unspecified", "unset", "set")]
+    if not filtered:
+        return
+    try:
+        git.export(target, scratch.repo.parent / "filtered", *filtered, objects=scratch.repo / ".git" / "objects")
+    except PhaseError as exc:
+        raise PhaseError(
+            f"Git's filter for {named(filtered)} (git-lfs, say) fails in a copy of {target[:10]}, so the switch would "
+            f"fail as well: {exc} Make the filter work for this user, or bring what it lacks: "
+            f"{git.say('lfs fetch --all')}"
+        ) from exc
+
+
 def full(repo: Path, needed: int, free: int) -> str:
     """Say that the file system has too little room."""
     return (

@@ -129,11 +129,12 @@ class Place:
             lock.unlink()  # we hold the work lock, so no git of ours still runs, and we noted that one was started
         aside = self.set_aside(files)
         self.git.run("reset", "--quiet")  # the index as HEAD has it; files stay
-        head = set(self.git.names("ls-files", "-z"))
+        # S: outside of a sparse checkout, so that it is in the index and no file
+        head = {entry[2:]: entry[0] for entry in self.git.names("ls-files", "-t", "-z")}
         for change in files:
-            if change["path"] not in head and not through_link(self.repo, change["path"]):
+            if head.get(change["path"], "S") == "S" and not through_link(self.repo, change["path"]):
                 self._remove(change["path"])
-        present = [change["path"] for change in files if change["path"] in head]
+        present = [change["path"] for change in files if head.get(change["path"], "S") != "S"]
         self.git.run("checkout-index", "--force", "-z", "--stdin", stdin="".join(f"{p}\0" for p in present))
         self.git.run("update-index", "-q", "--refresh", check=False)
         if not aside:

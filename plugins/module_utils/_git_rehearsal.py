@@ -94,7 +94,20 @@ def scratch_repository(git: Git, path: Path) -> Git:
     (info / "alternates").write_text(f"{objects.resolve()}\n")
     if shallow.exists():
         shutil.copy(str(shallow), str(path / ".git" / "shallow"))
+    # Files as they are in git: what filters and conversions of line ends make of them does not matter for a revert,
+    # and a filter such as git-lfs would fetch every large file of the repository.
+    (path / ".git" / "info").mkdir(exist_ok=True)
+    (path / ".git" / "info" / "attributes").write_text("* -filter -text -ident -working-tree-encoding\n")
     return Git(git.commands, path)
+
+
+def check_out(scratch: Git, commit: str) -> None:
+    """Make the scratch repository's work tree what it would be elsewhere, filters and all."""
+    info = scratch.repo / ".git" / "info" / "attributes"
+    if info.exists():
+        info.unlink()
+        (scratch.repo / ".git" / "index").unlink()  # or git would take the files for written already
+    scratch.run("checkout", "--quiet", "--force", "--detach", commit)
 
 
 def is_reverted(git: Git, commit: str, head: str) -> bool:

@@ -18,10 +18,10 @@ import typing as t
 from ._command import PhaseError
 from ._git import SHOWN, Git, named, printable
 from ._git_commits import revertible
-from ._git_obstacles import refuse_in_the_way, refuse_unfinished, refuse_unwritable
+from ._git_obstacles import refuse_filters, refuse_in_the_way, refuse_unfinished, refuse_unwritable
 from ._git_place import SCRATCH_REF, Place
 from ._git_push import prove_push, push, push_back, to_do_later
-from ._git_rehearsal import changes, rehearse_revert, scratch_repository, signature
+from ._git_rehearsal import changes, check_out, rehearse_revert, scratch_repository, signature
 from ._phase import Context, Report
 
 AGAIN = "Nothing was switched. Run the same command again: it will be rehearsed from there."
@@ -53,6 +53,8 @@ def preflight(ctx: Context) -> Report:
         )
     refuse_in_the_way(place.git, files)
     refuse_unwritable(place.git, files, rehearsed)
+    if not ctx.check:  # a filter may fetch what it lacks
+        refuse_filters(place.git, files, target, rehearsed)
     rehearsed.run("update-ref", SCRATCH_REF, target)
     stat_ = rehearsed.line("diff", "--stat=100", "--no-ext-diff", "--no-color", "--no-renames", here["commit"], target)
     note = _prove_install(place, rehearsed, target) + prove_push(place, rehearsed, here["commit"], target)
@@ -138,7 +140,7 @@ def _prove_install(place: Place, scratch: Git, target: str) -> str:
             f"The install command '{shown}' names {place.repo}, so it cannot be tried beforehand: it would change what "
             "runs now. Write it relative to the work tree, or do without the trial: git_revert_rehearse_install: false"
         )
-    scratch.run("checkout", "--quiet", "--force", "--detach", target)
+    check_out(scratch, target)
     environment = {"VIRTUAL_ENV": None, "UV_PROJECT_ENVIRONMENT": str(scratch.repo.parent / "venv")}
     hint = "Nothing was changed. Correct it (git_revert_install), or do without the trial: "
     hint += "git_revert_rehearse_install: false"
