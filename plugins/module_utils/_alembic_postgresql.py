@@ -176,12 +176,7 @@ class PostgresqlDatabase:
         sql = self.migrations.redirect.sql = []
         self.migrations.downgrade("", newer, older, down)
         self.migrations.redirect.sql = None
-        try:
-            self.migrations.upgrade("", down.stood, newer, Trial(self.server, same, down.stood, newer, self.until))
-        except DriverError as exc:
-            raise DriverError(
-                f"After the downgrade the upgrade does not work, so that a failed rollback could not be undone. {exc}"
-            ) from exc
+        self.migrations.upgrade_again("", down.stood, newer, Trial(self.server, same, down.stood, newer, self.until))
         refuse_unmatched(
             {table.shown: unmatched(table, down.after.get(oid)) for oid, table in down.before.items()}, accepted
         )

@@ -239,6 +239,19 @@ class Migrations:
         """Upgrade it: the same migrations, the other way round."""
         self._walk(target, (self.graph.between(newer, older) or [])[::-1], newer, "upgrade_from_script", work)
 
+    def upgrade_again(self, target: str, older: Place, newer: Place, work: t.Any = None) -> None:
+        """Try, on what was downgraded without its rows, whether recovery would work.
+
+        :raises DriverError: it would not.
+        """
+        try:
+            self.upgrade(target, older, newer, work)
+        except DriverError as exc:
+            raise DriverError(
+                f"A failed rollback could not be undone: after the downgrade of a copy without rows, the upgrade does "
+                f"not work. Correct the migration. {exc}"
+            ) from exc
+
     def _walk(self, target: str, way: Place | None, wanted: Place, step: str, work: t.Any) -> None:
         from alembic.runtime.migration import MigrationStep
 

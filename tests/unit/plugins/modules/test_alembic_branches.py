@@ -10,6 +10,7 @@ import pytest
 pytest.importorskip("alembic")
 
 from ansible_collections.changeops.rollback.plugins.module_utils._command import PhaseError
+from ansible_collections.changeops.rollback.tests.unit.plugins.modules.alembic_pg import ASYNC_ENV, PgShop
 from ansible_collections.changeops.rollback.tests.unit.plugins.modules.alembic_shop import INI, Shop
 from ansible_collections.changeops.rollback.tests.unit.refusals import Refusal
 
@@ -27,15 +28,18 @@ TREE = {
 
 def branched(tmp_path, *rows):
     """A shop whose database stands at ``rows``."""
-    shop = Shop(tmp_path).totals()
+    return grow(Shop(tmp_path).totals(), *rows)
+
+
+def grow(shop, *rows):
+    """Give a shop the branches, and bring its database to ``rows``."""
     for revision, (down, more) in TREE.items():
         shop.migration(
-            revision, down, f'op.execute("CREATE TABLE {revision} (v)")', f'op.drop_table("{revision}")', more
+            revision, down, f'op.execute("CREATE TABLE {revision} (v text)")', f'op.drop_table("{revision}")', more
         )
     for revision in TREE if "m" in rows else [r for r in TREE if r in rows or (r == "b1" and "b2" in rows)]:
-        shop.sql(f"CREATE TABLE {revision} (v)", f"INSERT INTO {revision} VALUES ('of {revision}')")
-    shop.sql("DELETE FROM alembic_version")
-    shop.sql("INSERT INTO alembic_version VALUES (?)", values=[(row,) for row in rows])
+        shop.sql(f"CREATE TABLE {revision} (v text)", f"INSERT INTO {revision} VALUES ('of {revision}')")
+    shop.sql("DELETE FROM alembic_version", *(f"INSERT INTO alembic_version VALUES ('{row}')" for row in rows))
     return shop
 
 
@@ -117,3 +121,24 @@ def test_somebody_else_s_migration_in_another_branch_is_noticed_and_nothing_chan
     with pytest.raises(PhaseError, match=r"stands at a1 and b2, neither at a1 and b1 nor at b1 and new: somebody"):
         shop.run("main", **asked)
     assert shop.files() == before
+
+
+@pytest.mark.parametrize("driver", ["psycopg", "psycopg-async"])
+def test_postgresql_with_branches_and_a_version_table_in_a_schema_of_its_own(tmp_path, monkeypatch, postgresql, driver):
+    options = ", version_table='shop versions', version_table_schema='meta'"
+    shop = PgShop(tmp_path, monkeypatch, postgresql, [], [], options=options)
+    if driver == "psycopg-async":
+        env = ASYNC_ENV.replace("connection=connection", f"connection=connection{options}")
+        (shop.root / "migrations" / "env.py").write_text(env)
+    grow(shop, "a1", "b2")
+    versions = 'meta."shop versions"'
+    shop.sql("CREATE SCHEMA meta", f"CREATE TABLE {versions} AS TABLE alembic_version", "DROP TABLE alembic_version")
+    before = shop.dump()
+    asked = {"from": "a1,b2", "to": ["stock@-1"]}
+    assert "It undoes b2, and destroys b2 (the table, 1 rows)" in shop.run("preflight", **asked).msg
+    assert shop.dump() == before
+    assert shop.run("main", **asked).changed
+    assert shop.sql(f"SELECT version_num FROM {versions} ORDER BY 1") == [("a1",), ("b1",)]
+    assert not shop.run("preflight", point="R2/3-alembic_downgrade", **asked).pending
+    assert shop.run("recover", **asked).changed
+    assert shop.dump() == before

@@ -222,8 +222,9 @@ REFUSALS = [
     ),
     Refusal(
         "a downgrade after which the upgrade fails",
-        "After the downgrade the upgrade does not work, so that a failed rollback could not be undone. The migration "
-        "twice (migrations/versions/twice.py) failed: OperationalError: (sqlite3.OperationalError) table twice already "
+        "A failed rollback could not be undone: after the downgrade of a copy without rows, the upgrade does not work. "
+        "Correct the migration. The migration twice (migrations/versions/twice.py) failed: "
+        " OperationalError: (sqlite3.OperationalError) table twice already "
         "exists <more>",
         {"sql": [*at("twice"), "CREATE TABLE twice (id)"], "from": "twice", "to": "newer"},
     ),
