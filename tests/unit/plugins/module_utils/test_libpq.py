@@ -99,6 +99,7 @@ def test_a_service_is_an_address_and_another_variable_does_not_win_over_a_url(se
     variables = {"PGSERVICEFILE": str(tmp_path / "services"), "PGPASSWORD": PASSWORD}
     commands = Commands(30.0, {**PLAIN, **variables})
     assert by_address(commands, "shop").query("SELECT current_database()") == [["shop"]]
+    assert by_address(commands, "shop").conninfo == "service='shop'"
     assert connect(server, PGSERVICE="other", PGHOSTADDR="192.0.2.1", **variables).query("SELECT 1") == [["1"]]
 
 
@@ -106,6 +107,7 @@ def test_a_whole_url_comes_from_a_variable(server):
     url = f"postgresql+psycopg://app:{ENCODED}@/shop?host={server}"
     database = by_variable(Commands(30.0, {**PLAIN, "SHOP_URL": url}), "SHOP_URL")
     assert database.query("SELECT current_user") == [["app"]]
+    assert database.conninfo == f"user='app' dbname='shop' host='{server}'"
 
 
 def test_the_password_is_in_no_argument(server, tmp_path):

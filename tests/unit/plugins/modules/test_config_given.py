@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import struct
 import sys
 
 import pytest
@@ -20,6 +21,7 @@ from ansible_collections.changeops.rollback.tests.unit.refusals import Refusal
 FUNCTIONS = {"preflight": phase.preflight, "main": phase.main, "recover": phase.recover}
 ROOT = os.geteuid() == 0
 OTHER = 4711 if ROOT else os.geteuid()
+NOBODY = 0xFFFFFFFF  # in an ACL, for entries that are about nobody in particular
 ENV = "# the shop\nexport DEBUG=yes # not now\n\nPASSWORD='hun ter2'\nWORKERS=2\nLIST=\"a\\\nb\"\n"
 SERVER = "listen 80;\n"
 
@@ -228,21 +230,31 @@ def test_a_resumed_main_validates_what_a_killed_one_had_written(host):
     assert host.server.read_text() == SERVER
 
 
-def test_recover_gives_a_removed_file_its_attributes_back(host):
-    """SELinux contexts and ACLs are extended attributes; one in the user's namespace stands for them here."""
+# rw for the owner, r for uid 4712, for the group and as the mask, nothing for others; as acl(5) and the kernel have it
+ACL = struct.pack("<I", 2) + b"".join(
+    struct.pack("<HHI", tag, permissions, uid)
+    for tag, permissions, uid in [(1, 6, NOBODY), (2, 4, 4712), (4, 4, NOBODY), (16, 4, NOBODY), (32, 0, NOBODY)]
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("user.selinux", b"httpd_config_t"), ("system.posix_acl_access", ACL)], ids=["context", "acl"]
+)
+def test_a_replaced_file_keeps_its_attributes_and_a_removed_one_gets_them_back(host, name, value):
+    """An attribute in the user's namespace stands for a SELinux context; the ACL is a real one."""
     try:
-        os.setxattr(host.server, "user.selinux", b"httpd_config_t")
+        os.setxattr(host.server, name, value)
     except OSError:
-        pytest.skip("this file system has no extended attributes")
+        pytest.skip(f"this file system has no {name}")
     host.step("main", {"path": str(host.server), "content": "listen 81;\n"})
-    assert os.getxattr(host.server, "user.selinux") == b"httpd_config_t"
+    assert os.getxattr(host.server, name) == value
     host.server.unlink()  # recover finds it gone, as after a main that removes a file
     state = json.loads((host.part / "state.json").read_text())
     state["prepared"]["replaced"][0]["wrote"] = phase.Found(phase.ABSENT).record()
     (host.part / "state.json").write_text(json.dumps(state))
     host.step("recover")
     assert host.server.read_text() == SERVER
-    assert os.getxattr(host.server, "user.selinux") == b"httpd_config_t"
+    assert os.getxattr(host.server, name) == value
 
 
 @pytest.mark.parametrize("enabled", [True, False])
