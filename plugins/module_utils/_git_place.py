@@ -31,6 +31,7 @@ class Place:
         self.git = Git(ctx.commands, self.repo)
         # The app may live below the top of the work tree; its install command runs there.
         self.below = os.path.relpath(os.path.realpath(str(given)), os.path.realpath(str(self.repo)))
+        self.app = self.repo / self.below
         self.ref = f"refs/changeops/{ctx.point.root.name}/{ctx.point.phase}"
 
     def position(self) -> dict[str, str]:
@@ -163,18 +164,6 @@ class Place:
             make_private(copy.parent)
             shutil.copy2(str(self.repo / name), str(copy))
         return aside
-
-    def install(self, standing: str) -> None:
-        """Run the install command in the work tree.
-
-        :arg standing: what to tell the user beside the failure.
-        """
-        argv = self.ctx.params["install"]
-        if argv:
-            try:
-                self.ctx.commands.run(argv, cwd=self.repo / self.below, env={"VIRTUAL_ENV": None})
-            except PhaseError as exc:
-                raise PhaseError(f"The install command failed in {self.repo}: {exc} {standing}", **exc.facts) from exc
 
     def forget_target(self) -> None:
         """Remove the ref that kept the target while HEAD was not yet there."""

@@ -11,11 +11,11 @@ How far the work came is noted as ``stage``: rehearsed, switching, installing, d
 
 from __future__ import annotations
 
-import shlex
 import shutil
 import typing as t
 
 from ._command import PhaseError
+from ._dependencies import Dependencies
 from ._git import SHOWN, Git, named, printable
 from ._git_commits import revertible
 from ._git_obstacles import refuse_filters, refuse_in_the_way, refuse_unfinished, refuse_unwritable
@@ -57,7 +57,8 @@ def preflight(ctx: Context) -> Report:
         refuse_filters(place.git, files, target, rehearsed)
     rehearsed.run("update-ref", SCRATCH_REF, target)
     stat_ = rehearsed.line("diff", "--stat=100", "--no-ext-diff", "--no-color", "--no-renames", here["commit"], target)
-    note = _prove_install(place, rehearsed, target) + prove_push(place, rehearsed, here["commit"], target)
+    note, installed = _prove_install(place, rehearsed, target)
+    note += prove_push(place, rehearsed, here["commit"], target)
     return _report(
         place,
         f"{goal['what']} in {place.repo} goes without a conflict: {here['commit'][:10]} to {target[:10]}, "
@@ -65,7 +66,7 @@ def preflight(ctx: Context) -> Report:
         pending=True,
         before=here,
         after=place.goal(prepared),
-        prepared=dict(prepared, stage="rehearsed", stat=stat_),
+        prepared=dict(prepared, stage="rehearsed", stat=stat_, **installed),
     )
 
 
@@ -124,41 +125,27 @@ def _target(place: Place, scratch: Git, head: str) -> dict[str, t.Any]:
     }
 
 
-def _prove_install(place: Place, scratch: Git, target: str) -> str:
-    """Run the install command in the scratch copy, which also fetches what it downloads. Returns words for the user."""
+def _prove_install(place: Place, scratch: Git, target: str) -> tuple[str, dict[str, t.Any]]:
+    """Run the install command in the scratch copy. Returns words for the user, and what was prepared."""
     ctx = place.ctx
-    argv = ctx.params["install"]
-    if not argv:
-        return ""
-    shown = shlex.join(argv)
+    dependencies = Dependencies(ctx, place.app)
+    nothing: dict[str, t.Any] = {"environments": [], "run_install": True}
+    if not dependencies.argv:
+        return "", nothing
     if not ctx.params["rehearse_install"]:
-        return f" '{shown}' was not tried."
+        return f" '{dependencies.shown}' was not tried.", nothing
     if ctx.check:
-        return f" '{shown}' is not tried in check mode."  # it would fill the user's caches
-    if any(str(place.repo) in word for word in argv):
-        raise PhaseError(
-            f"The install command '{shown}' names {place.repo}, so it cannot be tried beforehand: it would change what "
-            "runs now. Write it relative to the work tree, or do without the trial: git_revert_rehearse_install: false"
-        )
+        # it would fill the user's caches
+        return f" '{dependencies.shown}' is not tried in check mode.", nothing
     check_out(scratch, target)
-    environment = {"VIRTUAL_ENV": None, "UV_PROJECT_ENVIRONMENT": str(scratch.repo.parent / "venv")}
-    hint = "Nothing was changed. Correct it (git_revert_install), or do without the trial: "
-    hint += "git_revert_rehearse_install: false"
-    try:
-        done = ctx.commands.run(argv, cwd=scratch.repo / place.below, env=environment, check=False)
-    except PhaseError as exc:
-        raise PhaseError(f"The install command cannot run in a copy of {target[:10]}: {exc} {hint}") from exc
-    if done.rc:
-        raise PhaseError(
-            f"The install command '{shown}' fails (exit code {done.rc}) in a copy of {target[:10]}: {done.said}. {hint}"
-        )
+    prepared = dependencies.rehearse(scratch.repo / place.below, place.repo, target[:10])
     touched = scratch.dirty()
     if touched:
         raise PhaseError(
-            f"The install command '{shown}' changes tracked files: {named(touched)}. It must install what these files "
-            "say; for uv, that is: [uv, sync, --frozen]"
+            f"The install command '{dependencies.shown}' changes tracked files: {named(touched)}. It must install what "
+            "these files say; for uv, that is: [uv, sync, --frozen]"
         )
-    return f" '{shown}' works there."
+    return dependencies.said(prepared), prepared
 
 
 def main(ctx: Context) -> Report:
@@ -191,7 +178,9 @@ def main(ctx: Context) -> Report:
         place.switch(target, "" if not place.moves_branch else goal["branch"])
     place.prove(goal)
     ctx.note(stage="installing")
-    place.install(f"The code stands at {target[:10]} already. Run the same command again to go on.")
+    Dependencies(ctx, place.app).install(
+        f"The code stands at {target[:10]} already. Run the same command again to go on."
+    )
     place.forget_target()
     ctx.note(stage="done")
     done = f"{prepared['what']} brought {place.repo} from {prepared['base'][:10]} to {target[:10]}."
@@ -229,7 +218,8 @@ def recover(ctx: Context) -> Report:
     if here != found:
         place.switch(found["commit"], found["branch"])
     place.prove(found)
-    place.install(f"The code stands at {found['commit'][:10]} again. Run the same command again to go on.")
+    standing = f"The code stands at {found['commit'][:10]} again. Run the same command again to go on."
+    Dependencies(ctx, place.app).put_back(standing)
     place.forget_target()
     pushed, unpushed = push_back(place)
     ctx.note(stage="recovered")

@@ -74,18 +74,28 @@ options:
     default: ""
   install:
     description:
-      - The command that brings the app's environment in line with the code, as a list of arguments, run in O(repo).
-        Empty for none.
-      - E(VIRTUAL_ENV) is removed from its environment. No shell is involved.
+      - The command that installs what the app needs, as a list of arguments, run in O(repo). Empty for none. No shell
+        is involved. Examples are V([uv, sync, --frozen]), V([poetry, sync]), V([npm, ci]) and
+        V([.venv/bin/pip, install, --require-hashes, -r, requirements.lock]).
+      - O(step=preflight) runs it in a copy of the earlier release below the restore point. The environments that this
+        makes (virtual environments, C(node_modules)) are whole before the stop. O(step=main) moves them in, and those
+        that were there into the restore point; O(step=recover) moves these back. Neither runs the command or needs a
+        network then.
+      - An environment is replaced as a whole. What was installed there beside what the command installs is gone with
+        the old one, and comes back with it.
+      - Where the command makes other files too, such as a build, or no environment at all, O(step=main) and
+        O(step=recover) run it in O(repo) as well. Then they need what it needs.
+      - A program that is not on E(PATH) is looked for in C(~/.local/bin), C(~/.cargo/bin), C(/usr/local/bin) and
+        C(/opt/poetry/bin). E(VIRTUAL_ENV) is removed from its environment.
+      - Not used for O(method=release).
     type: list
     elements: str
     default: []
   rehearse_install:
     description:
-      - Whether O(step=preflight) runs O(install) in a scratch copy of the earlier release, which proves it and fetches
-        what it downloads. C(uv) makes its environment below the restore point then (E(UV_PROJECT_ENVIRONMENT)).
-      - Turn this off for a command that changes something outside of the directory that it runs in, such as C(pip)
-        with an environment elsewhere.
+      - Whether O(step=preflight) runs O(install) in a copy, which proves it and prepares the environments.
+      - Turn this off for a command that installs into a place of its own, such as C(pip install --target). Then nothing
+        is proven or prepared, and O(step=main) and O(step=recover) run the command in O(repo).
       - In check mode the command is never run.
     type: bool
     default: true

@@ -360,9 +360,10 @@ REFUSALS = [
     ),
     Refusal(
         "an install command that is not there",
-        "The install command cannot run in a copy of <commit>: 'no-such-program' could not start: No such file or "
-        "directory. Nothing was changed. Correct it (git_revert_install), or do without the trial: "
-        "git_revert_rehearse_install: false",
+        "There is no program 'no-such-program' on the PATH of this task (<path>), nor in ~/.local/bin, ~/.cargo/bin, "
+        "/usr/local/bin, /opt/poetry/bin. Install it, or give its full path: git_revert_install: "
+        "[/path/to/no-such-program, ...] Nothing was changed. Correct it (git_revert_install), or do without the "
+        "trial: git_revert_rehearse_install: false",
         options(install=["no-such-program"]),
     ),
     Refusal(
@@ -373,8 +374,9 @@ REFUSALS = [
     ),
     Refusal(
         "an install command that cannot be tried in a copy",
-        "The install command '<command>' names <repo>, so it cannot be tried beforehand: it would change what runs "
-        "now. Write it relative to the work tree, or do without the trial: git_revert_rehearse_install: false",
+        "The install command '<command>' names a place of its own to install into, so it cannot be tried beforehand: "
+        "it would change what runs now. Write it relative to the work tree. Nothing was changed. Correct it "
+        "(git_revert_install), or do without the trial: git_revert_rehearse_install: false",
         lambda repo: {"install": ["ls", str(repo.path)]},
     ),
 ]
