@@ -55,7 +55,7 @@ def drain(ctx: Context, services: t.Sequence[Service]) -> str:
         time.sleep(POLL)
     ctx.note(drained=True)
     left = connections(ports)
-    return "Drained." if not left else f"Drained, with {left} connections still open."
+    return "Drained." if not left else f"Drained; connections still open: {left}."
 
 
 def undrain(ctx: Context) -> str:

@@ -10,9 +10,9 @@ import typing as t
 
 from ._command import Commands, PhaseError
 from ._phase import Context, Report
-from ._service_act import start_all
+from ._service_act import start_all, stop_all
 from ._service_drain import drain_faults
-from ._service_family import find_units, required, unfold
+from ._service_family import TRIGGERS, find_units, required, unfold
 from ._service_manager import FAILED, RUNNING, STOPPED, WORKING, States
 from ._service_systemd import Systemd
 from ._services import Service, read_states, release_services, services_from
@@ -77,8 +77,20 @@ def bring_up(
     """
     idle = [s for s in services if s not in wanted]
     held = release_services(ctx.commands, [*wanted, *required(ctx.commands, wanted, idle)])
-    first = start_all(ctx.commands, wanted, states)
+    first = start_all(ctx.commands, wanted, _let_sockets_start(ctx, services, wanted, states))
     return first, held + release_services(ctx.commands, services)
+
+
+def _let_sockets_start(
+    ctx: Context, services: t.Sequence[Service], wanted: t.Sequence[Service], states: States
+) -> States:
+    """systemd does not start a socket whose service runs, after an interrupted stop say: that is stopped first."""
+    groups = {s.group for s in wanted if s.name.endswith(".socket") and not states[s.name].up}
+    running = [s for s in services if s.group in groups and not s.name.endswith(TRIGGERS) and states[s.name].active]
+    if not running:
+        return states
+    stop_all(ctx.commands, running, states)
+    return read_states(ctx.commands, services)
 
 
 def as_facts(states: States) -> dict[str, t.Any]:

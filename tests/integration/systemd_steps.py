@@ -4,8 +4,10 @@
 """Runs on the test host: does a list of things to real units, and prints what each came to, as JSON.
 
 All in one process, because each entry into a container takes longer than the work there. A thing is a list:
-``["add", {unit: text}]``, ``["ctl", argument...]``, ``["look", unit...]``, ``["holds"]``, ``["sh", text]``, or a step,
-``[<phase>, <step>, services, options]``, in the words of the modules service_stop and service_start.
+``["add", {unit: text}]``, ``["ctl", argument...]``, ``["look", unit...]``, ``["holds"]``, ``["sh", text]``, a step,
+``[<phase>, <step>, services, options]``, in the words of the modules service_stop and service_start, or
+``["killed", things, thing, things]``, which is a thing whose process is killed instead of its first call of systemctl,
+then its second, and so on, with things done before and after it each time.
 """
 
 from __future__ import annotations
@@ -73,6 +75,34 @@ def step(phase: str, name: str, services: list[t.Any], options: dict[str, t.Any]
         return {"failed": True, "msg": str(exc), **exc.facts}
 
 
+KILLER = """#!/bin/sh
+n=$(($(cat /run/shop-calls) + 1))
+echo $n >/run/shop-calls
+if [ $n = "$KILL_AT" ]; then kill -9 $PPID; exit 1; fi
+exec /usr/bin/systemctl "$@"
+"""
+
+
+def killed(before: list[t.Any], thing: list[t.Any], after: list[t.Any]) -> list[t.Any]:
+    """Returns, for each time, what came after. The last one was not killed, as it calls systemctl less often."""
+    os.makedirs("/run/shop-path", exist_ok=True)
+    with open("/run/shop-path/systemctl", "w") as stream:
+        stream.write(KILLER)
+    os.chmod("/run/shop-path/systemctl", 0o755)
+    found: list[t.Any] = []
+    code = -9
+    while code == -9:
+        for one in before:
+            do(*one)
+        sh("echo 0 >/run/shop-calls")
+        env = {**os.environ, "PATH": f"/run/shop-path:{os.environ['PATH']}", "KILL_AT": str(len(found) + 1)}
+        argv = [sys.executable, "-B", __file__]
+        text = json.dumps([thing]).encode()
+        code = subprocess.run(argv, env=env, input=text, stdout=subprocess.DEVNULL, check=False).returncode
+        found.append([do(*one) for one in after])
+    return found
+
+
 def clear() -> None:
     """Leave nothing of a test behind."""
     loaded = [line.split()[0] for line in ctl("list-units", "--all", "--plain", "--no-legend", "shop*").splitlines()]
@@ -80,7 +110,7 @@ def clear() -> None:
         ctl("kill", "--signal=KILL", *loaded)
         ctl("stop", *loaded)
         ctl("disable", *loaded)
-    sh(f"rm -rf {FOLDER}/shop* {FOLDER}/*/shop* {STATE}/R1 {STATE}/standalone; rm -f /run/shop*")
+    sh(f"rm -rf {FOLDER}/shop* {FOLDER}/*/shop* {STATE}/R1 {STATE}/standalone; rm -rf /run/shop*")
     ctl("daemon-reload")
     ctl("reset-failed")
 
@@ -88,7 +118,9 @@ def clear() -> None:
 def do(kind: str, *args: t.Any) -> t.Any:
     if kind in ("stop", "start"):
         return step(kind, args[0], args[1], dict(args[2]) if len(args) > 2 else {})
-    return {"add": add, "ctl": ctl, "look": look, "holds": holds, "sh": sh, "clear": clear}[kind](*args)
+    things: dict[str, t.Callable[..., t.Any]] = {"add": add, "ctl": ctl, "look": look, "holds": holds, "sh": sh}
+    things.update(clear=clear, killed=killed)
+    return things[kind](*args)
 
 
 if __name__ == "__main__":

@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import json
+import types
 import typing as t
 from pathlib import Path
 
 import ansible
 import pytest
+from ansible_collections.changeops.rollback.tests.unit.refusals import Refusal
 from hosts import Host, NoHosts, host
 
 ROOT = Path(__file__).parents[2]
@@ -88,7 +90,12 @@ CASES = {
     "enabled and restarted always": Case(
         {"shop-web.service": SLEEP + "Restart=always\n" + INSTALL}, "enable --now shop-web", ["shop-web"], ["shop-web"]
     ),
-    "disabled": Case({"shop-web.service": SLEEP + INSTALL}, "start shop-web", ["shop-web"], ["shop-web"]),
+    "disabled": Case(
+        {"shop-web.service": SLEEP + INSTALL},
+        "start shop-web",
+        [{"name": "shop-web", "manager": "service", "scope": None}],
+        ["shop-web"],
+    ),
     "static": Case({"shop-web.service": SLEEP}, "start shop-web", ["shop-web.service"], ["shop-web.service"]),
     "stopped on purpose, enabled": Case(
         {"shop-web.service": SLEEP + INSTALL, "shop-off.service": SLEEP + INSTALL},
@@ -216,3 +223,260 @@ def test_what_is_stopped_stays_stopped_and_is_put_back_as_it_was(systemd: System
         assert put["changed"] and not put_again["changed"], (put, put_again)
         assert after == settled
         assert left == []
+
+
+WEB = {"shop-web.service": SLEEP + INSTALL, "shop-web.socket": SOCKET}
+WEB_UP = [["add", WEB], ["ctl", "enable", "--now", "shop-web.socket"], ["ctl", "enable", "--now", "shop-web.service"]]
+
+
+@pytest.mark.parametrize(
+    ("before", "kill", "then"),
+    [
+        ([], ("stop", "main"), ("stop", "recover")),
+        ([], ("stop", "main"), ("stop", "main")),
+        ([("stop", "main")], ("start", "main"), ("start", "main")),
+        ([("stop", "main")], ("stop", "recover"), ("stop", "recover")),
+    ],
+    ids=["stop, then recovered", "stop, then finished", "start, then finished", "recover, then finished"],
+)
+def test_a_step_that_is_killed_anywhere_can_be_put_back_or_finished(
+    systemd: Systemd, before: list[tuple[str, str]], kill: tuple[str, str], then: tuple[str, str]
+) -> None:
+    web = ["shop-web"]
+    first = [[*step, web] for step in (("stop", "preflight"), ("start", "preflight"), *before)]
+    after = [[*then, web], ["look", *WEB], ["holds"]]
+    # the way back to where it began, for the next time
+    again = [["stop", "recover", web], ["sh", "rm -r /var/lib/changeops/R1"], ["look", *WEB]]
+    begun, times = systemd.do(*WEB_UP, ["look", *WEB], ["killed", first, [*kill, web], [*after, *again]])[len(WEB_UP) :]
+    assert len(times) > 4
+    for result, looked, held, *_back, at_last in times:
+        assert not result.get("failed"), result
+        if then == ("stop", "main"):
+            assert [state[0] for state in looked.values()] == ["inactive", "inactive"]
+            assert held == ["shop-web.service", "shop-web.socket"]
+        else:
+            assert looked == begun and held == []
+        assert at_last == begun
+
+
+def test_a_host_that_reboots_meanwhile_starts_nothing(systemd: Systemd) -> None:
+    """The socket, the service and a user's unit are enabled, and the host boots between stop and start."""
+    mine, theirs = [["shop-web"], ["look", *WEB]], [["shop-mine"], ["look", "shop-mine"]]
+    theirs_up = [["add", {"shop-mine.service": SLEEP + INSTALL}], ["ctl", "enable", "--now", "shop-mine"]]
+    before = {}
+    for user, up, (services, look) in (("root", WEB_UP, mine), ("shop", theirs_up, theirs)):
+        find = [["stop", "preflight", services], ["start", "preflight", services], ["stop", "main", services]]
+        before[user] = systemd.do(*up, look, *find, user=user)[len(up)]
+    systemd.host.reboot()
+    systemd.host.sh(f"until test -S /run/user/{systemd.shop}/systemd/private; do sleep 0.2; done")
+    for user, (services, look) in (("root", mine), ("shop", theirs)):
+        down, resumed, started, up = systemd.do(
+            look, ["stop", "main", services], ["start", "main", services], look, user=user
+        )
+        assert {name: state[0] for name, state in down.items()} == dict.fromkeys(down, "inactive")
+        assert not resumed["changed"] and not started.get("failed"), (resumed, started)
+        assert up == before[user]
+    systemd.do(["clear"], user="shop")
+
+
+def test_what_holds_a_unit_says_so_and_removing_it_is_enough(systemd: Systemd) -> None:
+    path = "/etc/systemd/system/shop-web.service.d/99-changeops-rollback-stopped.conf"
+    *_up, done, tried, status, text, started = systemd.do(
+        *WEB_UP,
+        ["stop", "main", ["shop-web"], {"root": "standalone"}],
+        ["ctl", "start", "shop-web"],
+        ["ctl", "status", "--no-pager", "shop-web"],
+        ["sh", f"cat {path}"],
+        ["sh", f"rm {path} && systemctl start shop-web.service && systemctl is-active shop-web"],
+    )
+    assert done["facts"]["holds"] == [path.replace("web.service", "web.socket"), path]
+    assert done["msg"].endswith(f" and {path}.")
+    assert tried.startswith("Assertion failed on job for shop-web.service")
+    assert f"AssertPathExists=!{path} was not met" in status
+    assert f"#     rm {path}\n#     systemctl start shop-web.service\n" in text
+    assert started.splitlines()[-1] == "active"
+
+
+@pytest.mark.parametrize(
+    ("options", "held"), [({}, ["shop-web.service", "shop-web.socket"]), ({"hold": False}, [])], ids=["hold", "no hold"]
+)
+def test_alone_the_roles_stop_and_start_what_is_listed_and_its_enabled_socket(
+    systemd: Systemd, options: Result, held: list[str]
+) -> None:
+    alone: Result = {"root": "standalone"}
+    before, stopped, found, started, after, again, left = systemd.do(
+        *WEB_UP,
+        ["look", *WEB],
+        ["stop", "main", ["shop-web"], {**alone, **options}],
+        ["holds"],
+        ["start", "main", ["shop-web"], alone],
+        ["look", *WEB],
+        ["start", "main", ["shop-web"], alone],
+        ["holds"],
+    )[len(WEB_UP) :]
+    assert stopped["facts"]["stopped"] == ["shop-web.socket", "shop-web"] and found == held
+    assert started["facts"]["started"] == ["shop-web.socket", "shop-web"] and after == before
+    assert not again["changed"] and left == []
+
+
+def test_check_mode_changes_nothing(systemd: Systemd) -> None:
+    before, stop, start, after, held = systemd.do(
+        *WEB_UP,
+        ["look", *WEB],
+        ["stop", "main", ["shop-web"], {"check": True}],
+        ["start", "main", ["shop-web"], {"check": True}],
+        ["look", *WEB],
+        ["holds"],
+    )[len(WEB_UP) :]
+    assert stop["msg"] == "Would stop shop-web.socket then shop-web." and start["changed"]
+    assert after == before and held == []
+
+
+def test_a_job_at_work_is_stopped_and_not_done_again(systemd: Systemd) -> None:
+    units = {
+        "shop-job.service": "[Service]\nType=oneshot\nExecStart=sh -c 'echo >>/run/shop-ran; exec sleep 1000'\n",
+        "shop-job.timer": "[Timer]\nOnActiveSec=1d\n",
+    }
+    found, _stopped, down, _back, after, ran = systemd.do(
+        ["add", units],
+        ["ctl", "start", "shop-job.timer"],
+        ["ctl", "start", "--no-block", "shop-job.service"],
+        ["sh", "until test -e /run/shop-ran; do sleep 0.1; done"],
+        ["stop", "preflight", ["shop-job.timer"]],
+        ["stop", "main", ["shop-job.timer"]],
+        ["look", *units],
+        ["stop", "recover", ["shop-job.timer"]],
+        ["look", *units],
+        ["sh", "wc -l </run/shop-ran"],
+    )[4:]
+    assert found["before"]["services"] == {"shop-job.timer": "running", "shop-job.service": "working"}
+    assert [state[0] for state in down.values()] == ["inactive", "inactive"]
+    assert after["shop-job.timer"][0] == "active" and after["shop-job.service"][0] == "inactive" and ran == "1"
+
+
+# It runs once what it needs is there; until then it fails, until it has failed too often.
+BROKEN = "[Service]\nExecStart=sh -c 'test -e /run/shop-good && exec sleep 1000'\nRestart=always\nRestartSec=10ms\n"
+
+
+def test_what_a_bad_release_broke_is_started_though_it_had_failed_too_often(systemd: Systemd) -> None:
+    found, _good, started, after = systemd.do(
+        ["add", {"shop-web.service": BROKEN}],
+        ["ctl", "start", "shop-web"],
+        ["sh", "until systemctl is-failed shop-web; do sleep 0.1; done"],
+        ["start", "preflight", ["shop-web"]],
+        ["sh", "touch /run/shop-good"],
+        ["start", "main", ["shop-web"]],
+        ["look", "shop-web"],
+    )[3:]
+    assert found["before"]["services"] == {"shop-web": "failed"}
+    assert not started.get("failed"), started
+    assert after["shop-web"][0] == "active"
+
+
+def test_a_user_who_is_not_root_is_told_what_he_cannot_do(systemd: Systemd) -> None:
+    systemd.do(*WEB_UP)
+    (found,) = systemd.do(["stop", "preflight", [{"name": "shop-web", "scope": "system"}]], user="shop")
+    assert found["msg"].endswith(
+        "shop-web.socket and shop-web cannot be kept from starting at boot or by another unit, because this user "
+        "may not write /etc/systemd/system."
+    )
+    assert "this user is not root. Set become: true" in found["warnings"][0]
+
+
+class Given(t.NamedTuple):
+    """What brings a refusal about: units and how they are brought up, the step and what it is given."""
+
+    units: dict[str, str]
+    up: list[list[str]]
+    step: tuple[str, str]
+    services: list[t.Any]
+    options: t.Mapping[str, t.Any] = types.MappingProxyType({})
+    user: str = "root"
+
+
+NEEDS = {"shop-db.service": SLEEP, "shop-web.service": "[Unit]\nRequires=shop-db.service\n" + SLEEP}
+START_WEB = [["ctl", "start", "shop-web"]]
+REFUSALS = [
+    Refusal(
+        "a unit that there is not",
+        "systemd has no unit shop-wbe. Units with similar names: shop-web.service.",
+        Given({"shop-web.service": SLEEP}, [], ("stop", "preflight"), ["shop-wbe"]),
+    ),
+    Refusal(
+        "a pattern that no loaded unit matches",
+        "systemd has no loaded unit that matches shop-worker@*.service. A stopped instance is not loaded: start it, "
+        "or list it by its own name.",
+        Given({"shop-worker@.service": SLEEP}, [], ("stop", "preflight"), ["shop-worker@*.service"]),
+    ),
+    Refusal(
+        "a unit that another one needs, which is not listed",
+        "Stopping shop-db.service stops shop-web.service too, which requires it and is not listed. "
+        "List shop-web.service before shop-db.service in rollback_services.",
+        Given(NEEDS, START_WEB, ("stop", "preflight"), ["shop-db"]),
+    ),
+    Refusal(
+        "a unit that runs and is masked",
+        "shop-web runs and is masked, so it could not be started again. Unmask it: systemctl unmask shop-web",
+        Given(
+            {"shop-web.service": SLEEP},
+            [*START_WEB, ["sh", "ln -sf /dev/null /etc/systemd/system/shop-web.service"], ["ctl", "daemon-reload"]],
+            ("stop", "preflight"),
+            ["shop-web"],
+        ),
+    ),
+    Refusal(
+        "a masked unit that is to be started",
+        "shop-web is masked, so it cannot be started. Unmask it (systemctl unmask shop-web) or take it out of "
+        "service_start_services.",
+        Given({}, [["ctl", "mask", "shop-web"]], ("start", "main"), ["shop-web"], {"root": "standalone"}),
+    ),
+    Refusal(
+        "a user without a systemd",
+        "The systemd of user deploy does not answer: <what it said>. "
+        "Let it run without a login: loginctl enable-linger deploy",
+        Given({}, [], ("stop", "preflight"), ["shop-web"], user="deploy"),
+    ),
+    Refusal(
+        "a unit whose stop takes too long",
+        "shop-web was told to stop, and after 1 s process <number> (sleep 1000) is still there and process <number> "
+        "(sleep 1001) is still there. End it, or give the phase a longer timeout, and run the same command again.",
+        Given(
+            {"shop-web.service": SLEEP + "ExecStop=sleep 1001\nTimeoutStopSec=infinity\n"},
+            START_WEB,
+            ("stop", "main"),
+            ["shop-web"],
+            {"timeout": 1.0},
+        ),
+    ),
+    Refusal(
+        "a unit that does not stay up",
+        "shop-web did not stay up for 1 s: it died and its manager restarted it. Its log ends: <log>",
+        Given(
+            {"shop-web.service": "[Service]\nExecStart=sleep 0.4\nRestart=always\nRestartSec=10ms\n"},
+            [],
+            ("start", "main"),
+            ["shop-web"],
+            {"root": "standalone", "stays_up": 1.0},
+        ),
+    ),
+    Refusal(
+        "a unit that does not start",
+        "shop-web could not be started: Job for shop-web.service failed because the control process exited with error "
+        "code. / See <where>. Its log ends: <log>",
+        Given(
+            {"shop-web.service": "[Service]\nType=notify\nExecStart=false\n"},
+            [],
+            ("start", "main"),
+            ["shop-web"],
+            {"root": "standalone"},
+        ),
+    ),
+]
+
+
+@pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: refusal.case)
+def test_it_refuses_with_a_sentence(systemd: Systemd, refusal: Refusal) -> None:
+    given = refusal.given
+    things = [["add", given.units], *given.up] if given.units or given.up else []
+    found = systemd.do(*things, [*given.step, given.services, dict(given.options)], user=given.user)
+    assert refusal.matches(found[-1]["msg"]), found[-1]["msg"]

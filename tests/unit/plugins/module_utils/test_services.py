@@ -15,13 +15,15 @@ import pytest
 from ansible_collections.changeops.rollback.plugins.module_utils import _processes
 from ansible_collections.changeops.rollback.plugins.module_utils._command import Commands, PhaseError
 from ansible_collections.changeops.rollback.plugins.module_utils._service_command import Given
+from ansible_collections.changeops.rollback.plugins.module_utils._service_family import start_order, unfold
 from ansible_collections.changeops.rollback.plugins.module_utils._service_manager import State
 from ansible_collections.changeops.rollback.plugins.module_utils._service_supervisord import (
     Supervisord,
     parse_supervisord,
 )
-from ansible_collections.changeops.rollback.plugins.module_utils._service_systemd import unit_state
+from ansible_collections.changeops.rollback.plugins.module_utils._service_systemd import Systemd, unit_state
 from ansible_collections.changeops.rollback.plugins.module_utils._services import Service, read_states, services_from
+from ansible_collections.changeops.rollback.tests.unit.refusals import Refusal
 
 
 @pytest.mark.parametrize(
@@ -98,29 +100,69 @@ def test_services_from_gives_values():
     assert services_from([{"name": "a", "manager": "supervisord"}]) == [Service("a", Supervisord())]
 
 
-@pytest.mark.parametrize(
-    ("items", "says"),
-    [
-        ([{"name": "a", "manager": "systemd"}] * 2, "a is listed twice"),
-        ([{"name": "a", "manager": "systemd", "pid_file": "/x"}], "a: `pid_file` is for manager command"),
-        ([{"name": "a", "manager": "supervisord", "scope": "user"}], "a: `scope` is for manager systemd"),
-        ([{"name": "a", "manager": "command", "start": [], "stop": ["x"], "status": ["x"]}], "a: `start` is empty"),
-        ([{"name": "a", "manager": "systemd", "ports": [0]}], "a: 0 is no port"),
-        (
-            [{"name": "a b", "manager": "systemd"}, {"name": "c", "manager": "systemd", "port": -1}],
-            "'a b'.*c: -1 is no",
-        ),
-    ],
-)
-def test_services_from_names_all_faults(items, says):
-    with pytest.raises(PhaseError, match=says):
-        services_from(items)
+REFUSALS = [
+    Refusal("a service that is listed twice", "a is listed twice. List each service once.", [{"name": "a"}] * 2),
+    Refusal(
+        "an option of another manager",
+        "a: `pid_file` is for manager command; this service has manager systemd.",
+        [{"name": "a", "manager": "systemd", "pid_file": "/x"}],
+    ),
+    Refusal(
+        "a scope where systemd was not named",
+        "a: `scope` is for manager systemd; this service has manager service.",
+        [{"name": "a", "scope": "user"}],
+    ),
+    Refusal(
+        "a service without a command to start it",
+        "a: `start` is empty.",
+        [{"name": "a", "manager": "command", "start": [], "stop": ["x"], "status": ["x"]}],
+    ),
+    Refusal("a port that is none", "a: 70000 is no port. Ports are 1 to 65535.", [{"name": "a", "ports": [70000]}]),
+    Refusal(
+        "a port of several instances",
+        "shop@*.service: a port belongs to one instance. List the instances that have ports by name.",
+        [{"name": "shop@*.service", "port": 8080}],
+    ),
+    Refusal(
+        "a name that cannot be one, and another fault",
+        "'-a b' cannot be the name of a service. Use letters, digits and . _ - @ : without spaces. "
+        "c: -1 is no port. Ports are 1 to 65535.",
+        [{"name": "-a b"}, {"name": "c", "port": -1}],
+    ),
+]
+
+
+@pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: refusal.case)
+def test_services_from_names_all_faults(refusal):
+    with pytest.raises(PhaseError) as caught:
+        services_from(refusal.given)
+    assert refusal.matches(str(caught.value)), str(caught.value)
 
 
 @pytest.mark.parametrize(("rc", "word"), [(0, "running"), (3, "stopped"), (1, "stopped"), (127, "stopped")])
 def test_status_of_given_commands(rc, word):
     service = Service("a", Given(("true",), ("true",), ("sh", "-c", f"exit {rc}")))
     assert read_states(Commands(5.0), [service])["a"].word == word
+
+
+@pytest.mark.parametrize(("out", "word"), [("4711", "running"), ("", "stopped"), ("\n", "stopped")])
+def test_status_of_commands_whose_output_counts(out, word):
+    service = Service("a", Given(("true",), ("true",), ("echo", out), running_when="output"))
+    assert read_states(Commands(5.0), [service])["a"].word == word
+
+
+def test_units_are_stopped_before_what_they_are_started_after_and_started_the_other_way_round():
+    units = {"web": ["x.timer", "web.socket", "part.service", "web"], "db": ["db"]}
+    given = [Service("web", Systemd(), (80,)), Service("db", Systemd())]
+    services = unfold(given, units)
+    assert [(s.name, s.ports, s.listed, s.socket) for s in services] == [
+        ("x.timer", (), False, True),
+        ("web.socket", (), False, True),
+        ("part.service", (), False, True),
+        ("web", (80,), True, True),
+        ("db", (), True, False),
+    ]
+    assert [s.name for s in start_order(services)] == ["db", "web.socket", "web", "part.service", "x.timer"]
 
 
 def test_a_stale_pid_file_is_not_believed(tmp_path):

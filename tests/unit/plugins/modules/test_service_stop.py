@@ -11,9 +11,15 @@ import socket
 import time
 
 import pytest
+from ansible_collections.changeops.rollback.plugins.module_utils import _service_script, _services
 from ansible_collections.changeops.rollback.plugins.module_utils import _service_stop as phases
 from ansible_collections.changeops.rollback.plugins.module_utils._command import PhaseError
 from ansible_collections.changeops.rollback.plugins.module_utils._processes import probe
+from ansible_collections.changeops.rollback.tests.unit.refusals import Refusal
+
+NOTHING = {"config": None, "supervisorctl": None}
+COMMANDED = {**NOTHING, "manager": "command", "start": ["true"], "stop": ["true"], "status": ["true"]}
+COMMANDED["running_when"] = "output"
 
 STOP = {"preflight": phases.stop_preflight, "main": phases.stop_main, "recover": phases.stop_recover}
 
@@ -130,43 +136,82 @@ def test_says_when_something_starts_it_again(rig):
         rig.step(STOP, "main")
 
 
-@pytest.mark.parametrize(
-    ("change", "says"),
-    [
-        ({"config": "/nowhere.conf"}, r"web: there is no file /nowhere\.conf\. Set `config`"),
-        ({"supervisorctl": "/nowhere/supervisorctl"}, r"no program /nowhere/supervisorctl.*Set `supervisorctl`"),
-        ({"manager": "command", "start": ["x"], "stop": ["x"], "status": ["x"]}, "`config` is for manager supervisord"),
-        ({"port": 70000}, "70000 is no port"),
-        ({"name": "-x y"}, "cannot be the name of a service"),
-    ],
-)
-def test_faults_are_named(rig, change, says):
-    rig.supervised("web")
-    rig.items[0].update(change)
-    with pytest.raises(PhaseError, match=says):
-        rig.step(STOP, "preflight")
+REFUSALS = [
+    Refusal(
+        "a configuration of supervisord that is not there",
+        "web: there is no file /nowhere.conf. Set `config` of it to the path of supervisord.conf.",
+        {"config": "/nowhere.conf"},
+    ),
+    Refusal(
+        "a supervisorctl that is not there",
+        "web: there is no program /nowhere/supervisorctl on this host. Set `supervisorctl` of it to the path.",
+        {"supervisorctl": "/nowhere/supervisorctl"},
+    ),
+    Refusal(
+        "a command whose program is not there",
+        "web: the stop command cannot run, there is no program /nowhere/stop on this host.",
+        {**COMMANDED, "stop": ["/nowhere/stop"]},
+    ),
+    Refusal(
+        "a program that supervisord does not know",
+        "supervisord with <file> has no program wbe. It has idle, web.",
+        {"name": "wbe"},
+    ),
+    Refusal(
+        "a supervisord that is down",
+        "supervisord with <file> does not answer: <what it said>. "
+        "Start it (supervisord -c <file>), or correct `config` of the service.",
+        "down",
+    ),
+    Refusal(
+        "a status command that fails, where its output counts",
+        "The status command of web failed with exit code 1: Cannot connect to the Docker daemon. With "
+        "`running_when: output` it has to end with 0, and print something only when the service runs.",
+        {**COMMANDED, "status": ["sh", "-c", "echo Cannot connect to the Docker daemon; exit 1"]},
+    ),
+    Refusal(
+        "a systemd that is not there",
+        "web: there is no systemctl on this host. "
+        "Set its `manager` to service, supervisord or command, whatever starts it.",
+        {**NOTHING, "manager": "systemd"},
+    ),
+    Refusal(
+        "an init script that is not there",
+        "There is no init script <folder>/web. There is we.",
+        {**NOTHING, "manager": "service"},
+    ),
+    Refusal(
+        "no services",
+        "service_stop has no services. List the app's services in rollback_services (or service_stop_services), "
+        "or leave service_stop out of the plan.",
+        "none",
+    ),
+]
 
 
-def test_an_unknown_program_is_named_and_then_a_supervisord_that_is_down(rig):
+@pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: refusal.case)
+def test_preflight_refuses_with_a_sentence(rig, refusal, monkeypatch, tmp_path):
     for name in ("idle", "web"):
         rig.supervised(name, autostart=False)
-    rig.start_supervisord()
-    rig.items[1]["name"] = "wbe"
-    with pytest.raises(PhaseError, match=r"supervisord\.conf has no program wbe\. It has idle, web\."):
+    item = rig.items.pop()
+    if refusal.case.startswith("a program that"):
+        rig.start_supervisord()
+    elif refusal.given == "down":
+        rig.config.write_text("[supervisorctl]\nserverurl=unix:///nowhere\n")
+    elif refusal.case.startswith("a systemd"):
+        monkeypatch.setenv("PATH", str(tmp_path))
+    elif refusal.case.startswith("an init script"):
+        (tmp_path / "we").write_text("")
+        (tmp_path / "service").write_text("")
+        (tmp_path / "service").chmod(0o755)
+        monkeypatch.setenv("PATH", str(tmp_path))
+        monkeypatch.setattr(_service_script, "FOLDER", str(tmp_path))
+        monkeypatch.setattr(_services, "BOOTED", "/nowhere")
+    else:
+        rig.config.write_text("")
+    rig.items.clear()
+    if refusal.given != "none":
+        rig.items.append({**item, **(refusal.given if isinstance(refusal.given, dict) else {})})
+    with pytest.raises(PhaseError) as caught:
         rig.step(STOP, "preflight")
-    rig.supervisord.terminate()
-    rig.supervisord.wait(20)
-    with pytest.raises(PhaseError, match=r"supervisord with .*supervisord\.conf does not answer: .*Start it"):
-        rig.step(STOP, "preflight")
-
-
-def test_an_empty_list_is_named(rig):
-    with pytest.raises(PhaseError, match=r"service_stop has no services\. List .* rollback_services"):
-        rig.step(STOP, "preflight")
-
-
-def test_a_missing_command_is_named(rig):
-    rig.commanded("web")
-    rig.items[0]["stop"] = ["/nowhere/stop"]
-    with pytest.raises(PhaseError, match="web: the stop command cannot run, there is no program /nowhere/stop"):
-        rig.step(STOP, "preflight")
+    assert refusal.matches(str(caught.value)), str(caught.value)
