@@ -116,9 +116,9 @@ class Systemd(Manager):
     def unknown(self, commands: Commands, name: str) -> str:
         """Units with similar names."""
         done = self.run(commands, "list-unit-files", "--type=service", "--no-legend", "--plain", "--no-pager")
-        units = [line.split()[0] for line in done.out.splitlines() if line.split()]
-        wanted = name if name.endswith(".service") else f"{name}.service"
-        near = difflib.get_close_matches(wanted, units, n=5)
+        units = [line.split()[0][: -len(".service")] for line in done.out.splitlines() if line.split()]
+        wanted = name[: -len(".service")] if name.endswith(".service") else name
+        near = [f"{unit}.service" for unit in difflib.get_close_matches(wanted, units, n=5)]
         kind = "the user's systemd" if self.scope == "user" else "systemd"
         there = f"Units with similar names: {', '.join(near)}." if near else "Try: systemctl list-unit-files."
         return f"{kind} has no unit {name}. {there}"

@@ -233,11 +233,10 @@ WEB_UP = [["add", WEB], ["ctl", "enable", "--now", "shop-web.socket"], ["ctl", "
     ("before", "kill", "then"),
     [
         ([], ("stop", "main"), ("stop", "recover")),
-        ([], ("stop", "main"), ("stop", "main")),
         ([("stop", "main")], ("start", "main"), ("start", "main")),
         ([("stop", "main")], ("stop", "recover"), ("stop", "recover")),
     ],
-    ids=["stop, then recovered", "stop, then finished", "start, then finished", "recover, then finished"],
+    ids=["stop, then recovered", "start, then finished", "recover, then finished"],
 )
 def test_a_step_that_is_killed_anywhere_can_be_put_back_or_finished(
     systemd: Systemd, before: list[tuple[str, str]], kill: tuple[str, str], then: tuple[str, str]
@@ -251,11 +250,7 @@ def test_a_step_that_is_killed_anywhere_can_be_put_back_or_finished(
     assert len(times) > 4
     for result, looked, held, *_back, at_last in times:
         assert not result.get("failed"), result
-        if then == ("stop", "main"):
-            assert [state[0] for state in looked.values()] == ["inactive", "inactive"]
-            assert held == ["shop-web.service", "shop-web.socket"]
-        else:
-            assert looked == begun and held == []
+        assert looked == begun and held == []
         assert at_last == begun
 
 
@@ -350,8 +345,9 @@ def test_a_job_at_work_is_stopped_and_not_done_again(systemd: Systemd) -> None:
         ["sh", "wc -l </run/shop-ran"],
     )[4:]
     assert found["before"]["services"] == {"shop-job.timer": "running", "shop-job.service": "working"}
-    assert [state[0] for state in down.values()] == ["inactive", "inactive"]
-    assert after["shop-job.timer"][0] == "active" and after["shop-job.service"][0] == "inactive" and ran == "1"
+    assert down["shop-job.timer"][0] == "inactive" and down["shop-job.service"][0] == "failed"  # it was ended
+    assert after["shop-job.timer"][0] == "active" and after["shop-job.service"] == down["shop-job.service"]
+    assert ran == "1"
 
 
 # It runs once what it needs is there; until then it fails, until it has failed too often.
@@ -450,7 +446,7 @@ REFUSALS = [
     ),
     Refusal(
         "a unit that does not stay up",
-        "shop-web did not stay up for 1 s: it died and its manager restarted it. Its log ends: <log>",
+        "shop-web did not stay up for 1 s: <why>. Its log ends: <log>",
         Given(
             {"shop-web.service": "[Service]\nExecStart=sleep 0.4\nRestart=always\nRestartSec=10ms\n"},
             [],

@@ -21,6 +21,28 @@ NOTHING = {"config": None, "supervisorctl": None}
 COMMANDED = {**NOTHING, "manager": "command", "start": ["true"], "stop": ["true"], "status": ["true"]}
 COMMANDED["running_when"] = "output"
 
+ADVICE = "End it, or give the phase a longer timeout"
+STAYS = Refusal(
+    "a process that outlives the stop",
+    f"web was told to stop, and after 4 s process <number> (<command>) is still there and port <port> is held by "
+    f"process <number> (<command>). {ADVICE}, or set stopasgroup=true and killasgroup=true for the program in "
+    "supervisord's configuration, and run the same command again.",
+)
+STRANGER = Refusal(
+    "a port that something else holds",
+    "web was told to stop, and after 1 s port <port> is held by process <number> (<command>). "
+    f"{ADVICE}, and run the same command again.",
+)
+STILL = Refusal(
+    "a service whose status command says that it runs on",
+    f"web was told to stop, and after 0.5 s it still runs. {ADVICE}, and run the same command again.",
+)
+AGAIN = Refusal(
+    "a service that something starts again",
+    "web was stopped and has been started again by something else on this host. Find what did it (a timer, a watchdog, "
+    "a person), end that, and run the same command again.",
+)
+
 STOP = {"preflight": phases.stop_preflight, "main": phases.stop_main, "recover": phases.stop_recover}
 
 
@@ -98,11 +120,11 @@ def test_names_the_process_that_stays(rig):
     port = rig.supervised("web", child=600)
     rig.start_supervisord()
     rig.until(lambda: listens(port))
-    with pytest.raises(PhaseError, match=r"web was told to stop, and after 1\.5 s") as caught:
-        rig.step(STOP, "main", timeout=1.5)
+    with pytest.raises(PhaseError) as caught:
+        rig.step(STOP, "main", timeout=4.0)
     (left,) = caught.value.facts["left"]
+    assert STAYS.matches(str(caught.value)), str(caught.value)
     assert f"process {left} (" in str(caught.value) and f"port {port} is held by process {left} (" in str(caught.value)
-    assert "stopasgroup=true" in str(caught.value)
     os.kill(left, signal.SIGKILL)
 
 
@@ -114,15 +136,17 @@ def test_names_a_stranger_on_the_port(rig):
         stranger.bind(("127.0.0.1", 0))
         stranger.listen()
         rig.items[0]["ports"] = [stranger.getsockname()[1]]
-        with pytest.raises(PhaseError, match=rf"port {stranger.getsockname()[1]} is held by process {os.getpid()} "):
+        with pytest.raises(PhaseError) as caught:
             rig.step(STOP, "main", timeout=1.0)
+    assert STRANGER.matches(str(caught.value)) and f"process {os.getpid()} (" in str(caught.value), str(caught.value)
 
 
 def test_says_when_it_still_runs(rig):
     rig.commanded("web")
     rig.items[0].update(status=["true"], stop=["true"], pid_file=None)
-    with pytest.raises(PhaseError, match=r"web was told to stop, and after 0\.5 s it still runs"):
+    with pytest.raises(PhaseError) as caught:
         rig.step(STOP, "main", timeout=0.5)
+    assert STILL.matches(str(caught.value)), str(caught.value)
 
 
 def test_says_when_something_starts_it_again(rig):
@@ -132,11 +156,12 @@ def test_says_when_something_starts_it_again(rig):
     rig.run("watchdog", "start")
     rig.until(lambda: all(listens(item["port"]) for item in rig.items))
     rig.items[1]["stop"] = ["sh", "-c", '"$0" stop; "$1" start', rig.items[1]["stop"][0], rig.items[0]["start"][0]]
-    with pytest.raises(PhaseError, match=r"web was stopped and has been started again by something else"):
+    with pytest.raises(PhaseError) as caught:
         rig.step(STOP, "main")
+    assert AGAIN.matches(str(caught.value)), str(caught.value)
 
 
-REFUSALS = [
+PREFLIGHT = [
     Refusal(
         "a configuration of supervisord that is not there",
         "web: there is no file /nowhere.conf. Set `config` of it to the path of supervisord.conf.",
@@ -189,7 +214,10 @@ REFUSALS = [
 ]
 
 
-@pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: refusal.case)
+REFUSALS = [*PREFLIGHT, STAYS, STRANGER, STILL, AGAIN]
+
+
+@pytest.mark.parametrize("refusal", PREFLIGHT, ids=lambda refusal: refusal.case)
 def test_preflight_refuses_with_a_sentence(rig, refusal, monkeypatch, tmp_path):
     for name in ("idle", "web"):
         rig.supervised(name, autostart=False)
