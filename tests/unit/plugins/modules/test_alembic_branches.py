@@ -54,8 +54,6 @@ CASES = [
     # rows, from, to, rows afterwards, tables that are gone
     (["a1", "b2"], "a1,b2", "a1,b1", "a1 b1", {"b2"}),
     (["a1", "b2"], "b2,a1", "shop@-1", "b2", {"a1"}),
-    (["a1", "b2"], "a1,b2", "stock@base", "a1", {"b1", "b2"}),
-    (["m"], "m", "-1", "a1 b2", {"m"}),
     (["m"], "m", "a1", "a1", {"m", "b1", "b2"}),
     (["b2"], "new,b2", "b1,new", "b1 new", {"b2"}),
 ]

@@ -76,16 +76,12 @@ def extra_arguments(project):
     return {"x": ["tenant=north", "--file=var/shop.db"]}
 
 
-def configuration_elsewhere(project):
+def configuration_and_section_elsewhere(project):
     (project.root / "alembic.ini").unlink()
-    project.ini("script_location = %(here)s/../migrations", "sqlalchemy.url = sqlite:///var/shop.db", name="db/a b.ini")
+    lines = ["script_location = %(here)s/../migrations", "sqlalchemy.url = sqlite:///var/shop.db"]
+    project.ini(*lines, name="db/a b.ini", section="shop")
     project.template("generic")
-    return {"config": "db/a b.ini"}
-
-
-def section(project):
-    project.ini("script_location = migrations", section="shop")
-    return {"section": "shop"}
+    return {"config": "db/a b.ini", "section": "shop"}
 
 
 def environment_file(project):
@@ -99,15 +95,10 @@ def version_table(project):
     project.shop.sql('ALTER TABLE alembic_version RENAME TO "shop versions"')
 
 
-def several_places(project):
-    project.move("new", "plugins/totals")
-    lines = "version_locations = %(here)s/migrations/versions %(here)s/plugins/totals"
-    project.ini("script_location = migrations", "path_separator = space", lines)
-
-
-def folders_by_year(project):
-    project.move("new", "migrations/versions/2026/11")
-    project.ini("script_location = migrations", "recursive_version_locations = true")
+def several_places_with_folders_by_year(project):
+    project.move("new", "plugins/totals/2026/11")
+    places = "version_locations = %(here)s/migrations/versions %(here)s/plugins/totals"
+    project.ini("script_location = migrations", "path_separator = space", places, "recursive_version_locations = true")
 
 
 def package(project):
@@ -129,12 +120,10 @@ PROJECTS = [
     pyproject,
     pyproject_alone,
     extra_arguments,
-    configuration_elsewhere,
-    section,
+    configuration_and_section_elsewhere,
     environment_file,
     version_table,
-    several_places,
-    folders_by_year,
+    several_places_with_folders_by_year,
     package,
     other_directory,
 ]
