@@ -176,7 +176,13 @@ class Commands:
             where = kw.get("cwd")
             if where and not os.path.isdir(where):
                 raise PhaseError(f"'{shown}' could not start: there is no directory {where}.") from exc
-            raise PhaseError(f"'{shown}' could not start: {getattr(exc, 'strerror', None) or exc}.") from exc
+            why = getattr(exc, "strerror", None) or str(exc)
+            if isinstance(exc, FileNotFoundError) and "/" not in args[0]:
+                why = (
+                    f"there is no program '{args[0]}' on PATH ({kw['env'].get('PATH', '')}). Install it, write its "
+                    "whole path, or add its folder to PATH in the environment of this phase"
+                )
+            raise PhaseError(f"'{shown}' could not start: {why}.") from exc
         if self.on_start:
             self.on_start(process.pid)
         return process

@@ -68,11 +68,19 @@ def told(exc: OSError, state_dir: Path, phase: str = "", alone: bool = False) ->
 
 
 def write_file(path: Path, data: bytes, mode: int = 0o600) -> None:
-    """Write ``data`` so that a reader sees the old content or the new one, also after a crash."""
+    """Write ``data`` so that a reader sees the old content or the new one, also after a crash.
+
+    What root writes into the part of another account belongs to that account, which has to read it.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    fd = os.open(str(temporary), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with contextlib.suppress(FileNotFoundError):
+        temporary.unlink()
+    fd = os.open(str(temporary), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
     with os.fdopen(fd, "wb") as stream:
         os.fchmod(stream.fileno(), mode)
+        owner = path.parent.stat()
+        if os.geteuid() == 0 and owner.st_uid != 0:
+            os.fchown(stream.fileno(), owner.st_uid, owner.st_gid)
         stream.write(data)
         stream.flush()
         os.fsync(stream.fileno())

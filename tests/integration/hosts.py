@@ -105,6 +105,11 @@ class Host:
         """Run lines of shell on the host; returns what they print."""
         return self.run("sh", "-ec", script, user=user, stdin=stdin).stdout.strip()
 
+    def as_machine(self, *argv: str) -> None:
+        """Run a command in the host's file system with the rights of this machine's root: a host may not mount."""
+        pid = podman("inspect", "--format={{.State.Pid}}", self.container).stdout.strip()
+        subprocess.run([*SUDO, "nsenter", f"--target={pid}", "--mount", *argv], check=True, stdout=subprocess.DEVNULL)
+
     def put(self, source: Path, target: str) -> None:
         """Copy a file, or a directory's content into an existing one, to the host; root owns it there."""
         podman("cp", f"{source}/." if source.is_dir() else source, f"{self.container}:{target}")
@@ -118,6 +123,7 @@ class Host:
             "ansible_ssh_common_args": SSH,
             "ansible_control_path_dir": str(self.key.parent),
             "ansible_ssh_pipelining": True,
+            "ansible_timeout": 60,
             "ansible_python_interpreter": "/usr/bin/python3",
         }
 

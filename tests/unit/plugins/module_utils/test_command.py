@@ -38,6 +38,11 @@ def test_an_error_is_a_sentence(argv: list[str], said: str) -> None:
     assert "hunter2" not in str(caught.value)
 
 
+def test_where_a_program_was_looked_for_is_named() -> None:
+    with pytest.raises(PhaseError, match=r"there is no program 'uv-of-his' on PATH \(/usr/bin:/bin\)"):
+        Commands(environ={"PATH": "/usr/bin:/bin"}).run(["uv-of-his"])
+
+
 def test_a_missing_directory_is_named(tmp_path: Path) -> None:
     with pytest.raises(PhaseError, match="there is no directory"):
         Commands().run(["true"], cwd=tmp_path / "gone")

@@ -17,7 +17,12 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.changeops.rollback.plugins.module_utils._command import PhaseError
-from ansible_collections.changeops.rollback.plugins.module_utils._restore_point import RestorePoint, WorkLock
+from ansible_collections.changeops.rollback.plugins.module_utils._restore_point import (
+    RestorePoint,
+    WorkLock,
+    told,
+    write_json,
+)
 from ansible_collections.changeops.rollback.plugins.module_utils._run_point import (
     RunPoint,
     account,
@@ -28,6 +33,7 @@ from ansible_collections.changeops.rollback.plugins.module_utils._run_point impo
 )
 from ansible_collections.changeops.rollback.plugins.module_utils._shared import share
 from ansible_collections.changeops.rollback.plugins.module_utils._words import age
+from ansible_collections.changeops.rollback.tests.unit.refusals import Refusal
 
 
 def params(run: str, **changes: object) -> dict:
@@ -168,6 +174,18 @@ def test_prune_keeps_the_newest_and_everything_unfinished(state: Path) -> None:
     assert (state / "R5").exists()
 
 
+def test_a_clock_that_was_set_back_fools_nobody(state: Path) -> None:
+    """The newest restore point stays the newest, and no age is negative."""
+    for name, now in (("R1", 7200.0), ("R2", 3600.0)):
+        opened(point(state, name), params(name), check=False, now=now)
+        work(state, name, progress="done", changed=True)
+        if name == "R2":
+            with pytest.raises(PhaseError, match="since 0 s"):
+                opened(point(state, "R3"), params("R3"), check=False, now=60.0)
+        closed(point(state, name), params(name, outcome="succeeded", keep=1), check=False, now=now)
+    assert [path.name for path in state.iterdir() if path.is_dir()] == ["R2"]
+
+
 @pytest.mark.parametrize(("seconds", "ended"), [(0.4, False), (60, True)], ids=["waits", "ends it"])
 def test_a_resume_never_works_beside_what_was_left_behind(state: Path, seconds: float, ended: bool) -> None:
     """The controller is gone, its child works on: holds the work lock through an inherited descriptor."""
@@ -303,6 +321,43 @@ def as_user(user: str, act: t.Callable[[], object]) -> None:
     with os.fdopen(read) as stream:
         wrong = stream.read()
     assert wrong == ""
+
+
+def test_what_root_notes_in_the_part_of_another_account_is_that_accounts(state: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can give files away")
+    part = state / "R1" / "7-verify"
+    part.mkdir(parents=True)
+    os.chown(part, 1, 1)
+    (part / f".logs.json.{os.getpid()}").symlink_to(state / "elsewhere")
+    write_json(part / "logs.json", {})
+    assert ((part / "logs.json").stat().st_uid, (part / "logs.json").stat().st_mode & 0o777) == (1, 0o600)
+    assert not (state / "elsewhere").exists(), "nor does it follow what that account put there"
+
+
+REFUSALS = [
+    Refusal(
+        "an account without a home uses a role by itself",
+        "/proc/nowhere: No such file or directory. <account> cannot keep a restore point there. Set "
+        "backup_restore_point to a directory that this account may enter and write to, such as /var/tmp/changeops/standalone/backup.",
+        "standalone/backup",
+    ),
+    Refusal(
+        "an account without a home, in a run",
+        "/proc/nowhere: No such file or directory. <account> cannot keep a restore point there. Set rollback_state_dir "
+        "to a directory that this account may enter and write to, such as /var/tmp/changeops.",
+        "R1/1-backup",
+    ),
+]
+
+
+@pytest.mark.parametrize("row", REFUSALS, ids=lambda row: row.case)
+def test_an_account_without_a_home(monkeypatch: pytest.MonkeyPatch, row: Refusal) -> None:
+    monkeypatch.setenv("HOME", "/proc/nowhere")
+    one = RestorePoint(row.given, euid=1, environ={})
+    with pytest.raises(OSError) as refused:
+        one.make()
+    assert row.matches(told(refused.value, one.state_dir, "backup", one.standalone))
 
 
 def test_another_account_is_named(tmp_path: Path) -> None:
