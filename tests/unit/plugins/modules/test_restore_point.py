@@ -339,7 +339,8 @@ REFUSALS = [
     Refusal(
         "an account without a home uses a role by itself",
         "/proc/nowhere: No such file or directory. <account> cannot keep a restore point there. Set "
-        "backup_restore_point to a directory that this account may enter and write to, such as /var/tmp/changeops/standalone/backup.",
+        "backup_restore_point to a directory that this account may enter and write to, such as "
+        "/var/tmp/changeops/standalone/backup.",
         "standalone/backup",
     ),
     Refusal(
