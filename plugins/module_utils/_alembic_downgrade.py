@@ -228,12 +228,12 @@ def preflight(ctx: Context) -> Report:
     away = folder == project and bool(ctx.params["release"] or ctx.params["preserve"])
     request = {"from": noted.get("from", asked[0]), "to": noted.get("to", asked[1])}
     ctx.point.scratch()
-    found = _drive(ctx, folder, "inspect", elsewhere=away, **request)
+    found = _drive(ctx, folder, "inspect", elsewhere=away, resumed=ctx.resumed, **request)
     if away and found["pending"]:
         release, target = ctx.params["release"] or "HEAD", ctx.point.part / "release"
         folder = preserve(project, _config(ctx), release, target, ctx.params["install"], ctx.commands)
         live = found["database"]
-        found = _drive(ctx, folder, "inspect", elsewhere=False, **request)
+        found = _drive(ctx, folder, "inspect", elsewhere=False, resumed=ctx.resumed, **request)
         if not _one_database(found, live):
             raise PhaseError(
                 f"The app connects to {live}, but a fresh checkout of it to {found['database']}: a setting is missing "
@@ -253,7 +253,7 @@ def preflight(ctx: Context) -> Report:
     short = shortage(needs, free_space)
     if short:
         raise PhaseError(short)
-    lost = destroyed(found["losses"])
+    lost = destroyed(found["losses"]) + found.get("lost", [])
     kept = f"{', '.join(lost)}: exported first" if lost else "nothing"
     report.msg = (
         f"The downgrade of {_way(found)} works on a copy of its schema, and so does the upgrade after it. "
@@ -262,6 +262,11 @@ def preflight(ctx: Context) -> Report:
     if found.get("untried"):
         report.msg = f"The downgrade of {_way(found)} undoes {spoken(found['undone'])}. It was not tried."
         report.warnings.append(untried(found))
+    if found["kind"] == "mysql":
+        report.msg = (
+            f"The downgrade of {_way(found)} undoes {spoken(found['undone'])}, and destroys "
+            f"{', '.join(lost) or 'nothing'}. Nothing is exported, as the plan accepts. It was not tried."
+        )
     if found["beside"] and not noted:
         report.warnings.append(
             f"To go back to {spoken(found['to'])}, {spoken(found['beside'])} is undone too, which does not build on "

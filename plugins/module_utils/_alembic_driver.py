@@ -18,7 +18,16 @@ import typing as t
 
 from ._alembic_export import losses, measure, put_back, refuse_unmatched, write_export
 from ._alembic_graph import Place, relative
-from ._alembic_keep import export_of, exported, manifest_of, read_manifest, remove, write_json, write_manifest
+from ._alembic_keep import (
+    export_of,
+    exported,
+    manifest_of,
+    read_manifest,
+    remove,
+    write_empty,
+    write_json,
+    write_manifest,
+)
 from ._alembic_run import Migrations, Request
 from ._alembic_served import database_of, downgrade_served, expect_files, recover_served
 from ._alembic_sqlite import DriverError, SqliteDatabase, Table, revisions, spoken, tables
@@ -53,7 +62,9 @@ def act_inspect(request: Request) -> dict[str, t.Any]:
         return reply
     if older is None and any(relative(word) for word in request["to"]):
         raise DriverError(_uncounted(migrations, newer, request["to"]))
-    if not graph.same(current, newer):
+    # Where nothing can be taken back, an attempt that ended in the middle is gone on with.
+    halfway = bool(request["resumed"]) and reply["kind"] == "mysql" and graph.between(newer, current) is not None
+    if not graph.same(current, newer) and not halfway:
         raise DriverError(_elsewhere(migrations, database.path, current, newer, older or request["to"]))
     if request["elsewhere"]:
         return reply
@@ -74,7 +85,7 @@ def act_inspect(request: Request) -> dict[str, t.Any]:
     else:
         reply.update(database.rehearse(request["scratch"], current, older, request["accept_loss"]))
     beside = [] if any(relative(word) for word in request["to"]) else graph.beside(newer, older)
-    reply.update({"from": current, "undone": undone, "beside": beside})
+    reply.update({"from": newer if halfway else current, "undone": undone, "beside": beside})
     return reply
 
 
@@ -181,8 +192,7 @@ def act_downgrade(request: Request) -> dict[str, t.Any]:
     with _exchange(request, database, "from") as con:
         migrations.downgrade(database.copy, request["from"], request["to"])
         _same_database(migrations, database)
-        remove(export)
-        os.close(os.open(export, os.O_CREAT | os.O_EXCL, 0o600))
+        write_empty(export)
         con.execute("ATTACH ? AS copy", (database.copy,))
         con.execute("ATTACH ? AS export", (export,))
         before = tables(con, "main", database.version_table)

@@ -69,6 +69,12 @@ def remove(path: str) -> None:
         os.unlink(path)
 
 
+def write_empty(path: str) -> None:
+    """Make an empty private file in the place of one that may be there."""
+    remove(path)
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
+
+
 def sha256_of(path: str) -> str:
     """The digest of a file, which is on disk afterwards."""
     digest = hashlib.sha256()

@@ -10,11 +10,11 @@ holds the export against what they did before it commits; so what preflight coul
 
 from __future__ import annotations
 
-import os
 import time
 import typing as t
 
 from ._alembic_export import Loss, refuse_unmatched
+from ._alembic_keep import write_empty
 from ._alembic_pg_export import Again, Counts, Downgrade, Recover, images, said, unmatched
 from ._alembic_pg_scratch import NoScratch, Scratch, literal
 from ._alembic_pg_tables import PgTable, Wanted, affected, ask, do, ident, read_tables
@@ -216,7 +216,7 @@ class PostgresqlDatabase:
         sure: Wanted = {}
         counts = Counts()
         for attempt in range(ATTEMPTS):
-            _empty(export)
+            write_empty(export)
             with images(folder, export) as lines:
                 self.server.readonly = False
                 place = (self.server, self.migrations.graph.same, request["from"], request["to"], self.until)
@@ -262,12 +262,6 @@ def _statements(sql: list[str]) -> list[str]:
     return [
         statement for statement in sql if not statement.lstrip().upper().startswith(("LOCK TABLE", "SET CONSTRAINTS"))
     ]
-
-
-def _empty(path: str) -> None:
-    if os.path.exists(path):
-        os.unlink(path)
-    os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def _refuse_strangers(path: str, tables: dict[int, PgTable], touched: dict[str, list[str]], user: str) -> None:

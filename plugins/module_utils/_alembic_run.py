@@ -18,6 +18,7 @@ from ._alembic_server import Server
 from ._alembic_sqlite import DriverError, located
 
 Request = t.Dict[str, t.Any]
+READING = ("PRAGMA", "SELECT", "SHOW", "DESCRIBE")
 ATTACHED = (
     "The app's env.py or one of its migrations attaches a second database (ATTACH), and that one cannot be led to a "
     "copy. Downgrade by hand, as a phase of your own."
@@ -47,7 +48,7 @@ class Redirect:
         sa.event.listen(Engine, "before_cursor_execute", self._execute)
 
     def _connect(self, dialect: t.Any, _record: t.Any, cargs: t.Sequence[t.Any], cparams: dict[str, t.Any]) -> t.Any:
-        if dialect.name == "postgresql":
+        if dialect.name in ("postgresql", "mysql", "mariadb"):
             try:
                 con = self.server.connect(dialect, cargs, cparams)
             except DriverError as exc:
@@ -57,7 +58,7 @@ class Redirect:
         if dialect.name != "sqlite":
             return self._refuse(
                 f"The app's env.py connects to a database of the kind {dialect.name}. This phase can downgrade "
-                "PostgreSQL and SQLite. Downgrade it by a script of your own (method: script)."
+                "PostgreSQL, SQLite, MySQL and MariaDB. Downgrade it by a script of your own (method: script)."
             )
         options = dict(cparams)
         name = cargs[0] if cargs else options.pop("database", "")
@@ -81,7 +82,7 @@ class Redirect:
     def _execute(self, _con: t.Any, _cursor: t.Any, statement: str, *_more: t.Any) -> None:
         if statement.lstrip().upper().startswith("ATTACH"):
             self._refuse(ATTACHED)
-        if self.sql is not None and not statement.lstrip().upper().startswith(("PRAGMA", "SELECT")):
+        if self.sql is not None and not statement.lstrip().upper().startswith(READING):
             self.sql.append("\n".join(line.rstrip() for line in statement.strip().splitlines()) + ";")
 
     def guard(self, connection: t.Any) -> None:

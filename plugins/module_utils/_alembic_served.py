@@ -9,13 +9,14 @@ import os
 import time
 import typing as t
 
-from ._alembic_keep import export_of, exported, manifest_of, read_manifest, remove, write_manifest
+from ._alembic_keep import export_of, exported, manifest_of, read_manifest, remove, write_empty, write_manifest
+from ._alembic_mysql import MysqlDatabase
 from ._alembic_pg_tables import plain
 from ._alembic_postgresql import PostgresqlDatabase
 from ._alembic_run import Migrations, Request
 from ._alembic_sqlite import DriverError, SqliteDatabase, spoken
 
-Served = PostgresqlDatabase
+Served = t.Union[PostgresqlDatabase, MysqlDatabase]
 
 
 def database_of(migrations: Migrations, request: Request, asked: str) -> SqliteDatabase | Served:
@@ -25,7 +26,8 @@ def database_of(migrations: Migrations, request: Request, asked: str) -> SqliteD
     """
     if not migrations.redirect.server.kind:
         return SqliteDatabase(asked, migrations.version_table)
-    return PostgresqlDatabase(migrations, request["until"] - time.time())
+    kind = MysqlDatabase if migrations.redirect.server.kind == "mysql" else PostgresqlDatabase
+    return kind(migrations, request["until"] - time.time())
 
 
 def _same(migrations: Migrations, request: Request) -> Served:
@@ -58,6 +60,8 @@ def downgrade_served(request: Request) -> dict[str, t.Any]:
     if migrations.graph.same(database.state()[0], request["to"]):
         return {"changed": False}
     expect_files(migrations, request)
+    if isinstance(database, MysqlDatabase):
+        write_empty(export_of(request))
     kept = database.downgrade(
         request,
         request["scratch"],

@@ -24,6 +24,10 @@ description:
     and V(main) finds in its transaction what is to be exported.
   - A table without a primary key is exported whole and comes back whole. Where it only loses columns, its rows cannot
     be matched once the app has written to it, so this has to be accepted in O(accept_loss).
+  - With MySQL and MariaDB nothing is exported, and nothing can be taken back. What it destroys is read from its
+    statements, and all of it has to stand in O(accept_loss); a statement that cannot be judged is refused. An attempt
+    that ended between two migrations is gone on with from there. One that ended inside a migration with several
+    statements has to be mended by hand, because the revision does not tell which of them were done.
   - Several hosts that have one PostgreSQL database make one downgrade and one export. The others wait and find it done.
 author:
   - changeops.rollback contributors (@changeops)
@@ -91,7 +95,9 @@ options:
     elements: str
     default: []
   accept_loss:
-    description: What may be lost where it cannot be put back, as V(table) or V(table.column).
+    description:
+      - What may be lost where it cannot be put back, as V(table) or V(table.column).
+      - With MySQL and MariaDB everything that the downgrade destroys.
     type: list
     elements: str
     default: []

@@ -1,7 +1,7 @@
 # Copyright: changeops.rollback contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A PostgreSQL server for the tests that need one."""
+"""Database servers for the tests that need one."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 import typing as t
 from pathlib import Path
 
@@ -40,4 +41,34 @@ def postgresql() -> t.Iterator[str]:
         yield str(place)
         _as_postgres([*control, "-m", "immediate", "stop"])
     finally:
+        shutil.rmtree(place)
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> t.Iterator[str]:
+    """The socket of a MariaDB server; ``root`` needs no password."""
+    program = shutil.which("mariadbd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+    if not program:
+        pytest.skip("MariaDB is not installed here (apt-get install mariadb-server-core mariadb-client-core).")
+    place = Path(tempfile.mkdtemp(prefix="changeops-my-"))
+    user = ["--user=nobody"] if not os.geteuid() else []
+    if user:
+        shutil.chown(place, "nobody")
+    data, socket = place / "data", place / "s"
+    common = ["--no-defaults", f"--datadir={data}", *user]
+    install = ["mariadb-install-db", *common, "--auth-root-authentication-method=normal", "--skip-test-db"]
+    done = subprocess.run(install, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    small = ["--skip-networking", "--innodb-buffer-pool-size=8M", "--innodb-flush-log-at-trx-commit=0"]
+    with (place / "log").open("w") as log:
+        server = subprocess.Popen([program, *common, f"--socket={socket}", *small], stdout=log, stderr=log)
+    try:
+        until = time.monotonic() + 30
+        while not socket.exists():
+            assert server.poll() is None and time.monotonic() < until, (place / "log").read_text()
+            time.sleep(0.05)
+        yield str(socket)
+    finally:
+        server.kill()
+        server.wait()
         shutil.rmtree(place)

@@ -285,8 +285,8 @@ REFUSALS = [
     ),
     Refusal(
         "another kind of database",
-        "The app's env.py connects to a database of the kind oracle. This phase can downgrade PostgreSQL and SQLite. "
-        "Downgrade it by a script of your own (method: script).",
+        "The app's env.py connects to a database of the kind oracle. This phase can downgrade PostgreSQL, SQLite, "
+        "MySQL and MariaDB. Downgrade it by a script of your own (method: script).",
         {"engine": "oracle"},
     ),
 ]
