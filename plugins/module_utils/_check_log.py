@@ -130,23 +130,31 @@ class Journal(OfLog):
         """A journal that cannot be read, or that a unit is not in: nothing could ever be found there."""
         if not shutil.which("journalctl", path=scene.commands.environ.get("PATH")):
             yield "there is no program journalctl on this host. Use a `log` check."
-        elif not self._ask(options, scene, "-n", "1").out.strip():
+        elif not self._ask(options, scene, "-n", "1", check=False).out.strip():  # it fails where it may read nothing
             yield (
                 f"the journal holds nothing of {options['unit']} that this user can read. Correct `unit` or `scope`, "
                 "set become: true on the phase, or add the user to the group systemd-journal."
             )
 
     @staticmethod
-    def _ask(options: Options, scene: Scene, *args: str) -> Completed:
-        unit = f"--user-unit={options['unit']}" if options["scope"] == "user" else f"--unit={options['unit']}"
-        argv = ["journalctl", unit, "-q", "--no-pager", "--all", "-o", "json", "--output-fields=MESSAGE,PRIORITY"]
-        return scene.commands.run([*argv, *args])
+    def _ask(options: Options, scene: Scene, *args: str, check: bool = True) -> Completed:
+        argv = [
+            "journalctl",
+            unit_option(options),
+            "-q",
+            "--no-pager",
+            "--all",
+            "-o",
+            "json",
+            "--output-fields=MESSAGE,PRIORITY",
+        ]
+        return scene.commands.run([*argv, *args], check=check)
 
     def lines(self, look: Look) -> t.Iterator[Found]:
         """The new entries of the unit."""
-        if "journal" not in look.kept:
+        if unit_option(look.options) not in look.kept["units"]:
             raise PhaseError(NOTHING_KEPT)
-        cursor = look.kept["journal"]
+        cursor = look.kept["units"][unit_option(look.options)]
         after = [f"--after-cursor={cursor}"] if cursor else []
         scene = Scene(look.commands, look.scene.services)
         for entry in self._ask(look.options, scene, *after).out.splitlines():
@@ -154,6 +162,11 @@ class Journal(OfLog):
             priority = fields.get("PRIORITY")
             for line in _message(fields.get("MESSAGE")).splitlines():
                 yield Found(line, int(priority) if str(priority).isdecimal() else None)
+
+
+def unit_option(options: Options) -> str:
+    """How journalctl is asked for the unit."""
+    return f"--{'user-unit' if options['scope'] == 'user' else 'unit'}={options['unit']}"
 
 
 def _message(value: t.Any) -> str:

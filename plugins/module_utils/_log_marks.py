@@ -116,18 +116,23 @@ def _lines(path: str, offset: int) -> t.Iterator[str]:
             yield line.decode("utf-8", "replace")
 
 
-def journal_end(commands: Commands) -> str:
-    """The cursor of the journal's last entry; empty where there is no entry."""
-    done = commands.run(["journalctl", "-n", "1", "-q", "--no-pager", "--show-cursor", "-o", "cat"])
+def journal_end(unit: str, commands: Commands) -> str:
+    """The cursor of the last entry that ``unit``, an option of journalctl, selects; empty where there is none.
+
+    Of the same selection: after a cursor of another one journalctl (of systemd 252) leaves out the first entry.
+    """
+    done = commands.run(["journalctl", unit, "-n", "1", "-q", "--no-pager", "--show-cursor", "-o", "cat"])
     lines = [line for line in done.out.splitlines() if line.startswith("-- cursor: ")]
     return lines[-1][len("-- cursor: ") :] if lines else ""
 
 
-def write_marks(part: Path, files: t.Iterable[str], journal: bool, since: str, commands: Commands) -> None:
-    """Note in ``part`` where the files, and the journal if it is asked for, end now."""
-    marks: Marks = {"since": since, "files": {path: dataclasses.asdict(mark_of(path)) for path in files}}
-    if journal:
-        marks["journal"] = journal_end(commands)
+def write_marks(part: Path, files: t.Iterable[str], units: t.Iterable[str], since: str, commands: Commands) -> None:
+    """Note in ``part`` where the files, and the journals of units as journalctl's options have them, end now."""
+    marks: Marks = {
+        "since": since,
+        "files": {path: dataclasses.asdict(mark_of(path)) for path in files},
+        "units": {unit: journal_end(unit, commands) for unit in units},
+    }
     write_json(part / NAME, marks)
     if os.geteuid() == 0:  # service_start is often root where verify is not, and has to leave the file to it
         owner = os.stat(str(part))
@@ -136,7 +141,7 @@ def write_marks(part: Path, files: t.Iterable[str], journal: bool, since: str, c
 
 def read_marks(part: Path) -> Marks:
     """What was noted there."""
-    return t.cast("Marks", read_json(part / NAME) or {"since": "", "files": {}})
+    return t.cast("Marks", read_json(part / NAME) or {"since": "", "files": {}, "units": {}})
 
 
 def mark_start(root: Path, commands: Commands) -> list[str]:
@@ -145,7 +150,7 @@ def mark_start(root: Path, commands: Commands) -> list[str]:
     for path in sorted(root.glob(f"*/{NAME}")):
         try:
             marks = read_marks(path.parent)
-            write_marks(path.parent, marks["files"], "journal" in marks, "service_start began", commands)
+            write_marks(path.parent, marks["files"], marks["units"], "service_start began", commands)
         except (OSError, PhaseError) as exc:
             faults.append(f"Where the logs end now could not be noted for {path.parent.name} ({exc}).")
     return faults

@@ -17,7 +17,7 @@ import typing as t
 
 from ._check_host import ServiceUp
 from ._check_kind import NOTHING_KEPT, Look, Scene, Verdict, short
-from ._check_log import Journal, Log, OfLog
+from ._check_log import Journal, Log, OfLog, unit_option
 from ._checks import Check, checks_from
 from ._command import PhaseError
 from ._log_marks import read_marks, write_marks
@@ -186,8 +186,8 @@ def _keep(ctx: Context, checks: t.Sequence[Check], scene: Scene) -> dict[str, st
     if not path.exists():
         write_json(path, kept)
         files = [check.options["path"] for check in logs if isinstance(check.kind, Log)]
-        journal = any(isinstance(check.kind, Journal) for check in logs)
-        write_marks(ctx.point.part, files, journal, "verify's preflight", ctx.commands)
+        units = [unit_option(check.options) for check in logs if isinstance(check.kind, Journal)]
+        write_marks(ctx.point.part, files, units, "verify's preflight", ctx.commands)
     return said
 
 

@@ -5,8 +5,11 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from harness import Ops, Shop, assert_rolled_back
+from systemd_shop import HostOps, SystemdShop
+from systemd_shop import assert_rolled_back as assert_rolled_back_on_host
 
 HEALTH = "http://127.0.0.1:{port}/health"
 
@@ -48,3 +51,38 @@ def test_a_wanted_check_and_the_log_since_the_start(ops: Ops, shop: Shop) -> Non
     }
     assert checks["log"]["evidence"].endswith("since service_start began")
     assert "canary" not in done.stdout + json.dumps(run)
+
+
+ERROR = "MESSAGE=ERROR of the bad release\nPRIORITY=3\nOBJECT_SYSTEMD_UNIT=shop-web.service\n"
+
+
+def test_the_journal_since_root_started_the_unit(systemd_shop: SystemdShop, tmp_path: Path) -> None:
+    """Root starts the unit and notes where the journal ends; the app's owner reads it from there on."""
+    host = systemd_shop.host
+    ops = HostOps(tmp_path, systemd_shop, "deploy")
+    ops.group_vars["rollback_checks"] += [
+        {"name": "quiet", "journal": {"unit": "shop-web"}},
+        {"name": "nothing started", "journal": {"unit": "shop-web", "worse": "^Started"}, "required": False},
+    ]
+    ops.write()
+    host.run("logger", "--journald", stdin=ERROR)
+    assert "ERROR of the bad release" in host.sh("journalctl --sync; journalctl -u shop-web -p err -o cat")
+    refused = ops.rollback()
+    assert refused.returncode != 0
+    assert "the journal holds nothing of shop-web that this user can read." in " ".join(refused.stdout.split())
+    before = systemd_shop.state()
+    host.sh("usermod -aG systemd-journal shop")
+    try:
+        done = ops.rollback()
+    finally:
+        host.sh("gpasswd -d shop systemd-journal")
+    assert done.returncode == 0
+    assert_rolled_back_on_host(systemd_shop, before)
+    (row,) = [row for row in ops.history()[-1]["phases"] if row["role"].endswith(".verify") and row["step"] == "main"]
+    checks = json.loads(row["after"])["checks"]
+    assert checks["quiet"]["evidence"].startswith("nothing worse than warning in ")
+    assert checks["quiet"]["evidence"].endswith(" since service_start began")
+    assert not checks["nothing started"]["ok"]
+    assert checks["nothing started"]["evidence"].startswith(
+        "1 line worse than warning since service_start began: Started shop-web.service"
+    )

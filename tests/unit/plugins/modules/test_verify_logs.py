@@ -294,6 +294,7 @@ def test_the_journal_since_the_start(tmp_path, journal, jump):
     journal.write((6, "up"), (3, "of the bad release"))
     run(tmp_path, "preflight", check)
     journal.write((3, "while it stops"))
+    journal.write((6, "the last entry is somebody else's"), unit="_SYSTEMD_UNIT=other.service")
     start(tmp_path)
     journal.clock += jump * 10**6
     assert evidence(tmp_path, check) == (True, "nothing worse than warning in 0 lines since service_start began")
