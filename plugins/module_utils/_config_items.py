@@ -136,7 +136,7 @@ def _values(path: str, keys: t.Any) -> dict[str, str | None]:
     _only(path, list(keys))
     found: dict[str, str | None] = {}
     for key, value in keys.items():
-        text = str(value) if type(value) is int else value
+        text = str(value) if _whole_number(value) else value
         if text is not None and (not isinstance(text, str) or "\0" in text):
             raise PhaseError(
                 f"The value of {key} for {path} must be text. Put it in quotes, or write null to remove it."
@@ -152,10 +152,14 @@ def _only(path: str, keys: list[t.Any]) -> tuple[str, ...]:
     return tuple(keys)
 
 
+def _whole_number(value: t.Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def _owner(path: str, kind: str, name: str, given: t.Any) -> int | None:
     if given is None:
         return None
-    if type(given) is int or (isinstance(given, str) and given.isdigit()):
+    if _whole_number(given) or (isinstance(given, str) and given.isdigit()):
         return int(given)
     try:
         return pwd.getpwnam(given).pw_uid if kind == "user" else grp.getgrnam(given).gr_gid

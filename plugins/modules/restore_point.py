@@ -14,10 +14,10 @@ description:
     point. It is a directory on the host with mode 0700.
   - Used by the role C(changeops.rollback.run). The phases fill the restore point.
   - Lock and restore point are the run's own book-keeping, so it never reports a change of the host.
-author:
-  - changeops.rollback contributors (@changeops)
   - Where the phases of a run work as several accounts, root keeps the restore point and lets these accounts in, and
     nobody else.
+author:
+  - changeops.rollback contributors (@changeops)
 options:
   state:
     description:
