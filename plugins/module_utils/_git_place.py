@@ -150,7 +150,7 @@ class Place:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
             (self.repo / name).unlink()
         with contextlib.suppress(OSError):
-            for parent in Path(name).parents[:-1]:
+            for parent in list(Path(name).parents)[:-1]:
                 (self.repo / parent).rmdir()
 
     def set_aside(self, files: list[Change]) -> list[str]:

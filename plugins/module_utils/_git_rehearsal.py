@@ -110,6 +110,24 @@ def check_out(scratch: Git, commit: str) -> None:
     scratch.run("checkout", "--quiet", "--force", "--detach", commit)
 
 
+def refuse_missing(git: Git, scratch: Git, selection: Selection) -> None:
+    """Refuse where a partial clone lacks files that the revert needs: in the downtime there may be no way to get them.
+
+    :arg git: the partial clone, which would fetch them by itself; ``scratch`` does not.
+    """
+    if git.run("config", "--get-regexp", r"^remote\..*\.promisor$", check=False).rc:
+        return
+    pairs = "".join(f"{commit}\n" for commit in selection.commits)
+    raw = scratch.run("diff-tree", "-r", "-m", "--raw", "--no-renames", "--no-abbrev", "--stdin", stdin=pairs).out
+    blobs = [word for line in raw.splitlines() if line.startswith(":") for word in line.split()[2:4] if word.strip("0")]
+    found = scratch.run("cat-file", "--batch-check", stdin="".join(f"{blob}\n" for blob in blobs)).out
+    if " missing" in found:
+        words = git.say(f"show --format= --stat {' '.join(commit[:10] for commit in selection.commits)}")
+        raise PhaseError(
+            f"{git.repo} is a partial clone and lacks files of the commits to revert. Fetch them beforehand: {words}"
+        )
+
+
 def is_reverted(git: Git, commit: str, head: str) -> bool:
     """True where the history says that ``commit`` was reverted, and that this was not reverted in turn."""
     by = git.line(

@@ -21,7 +21,7 @@ from ._git_commits import revertible
 from ._git_obstacles import refuse_filters, refuse_in_the_way, refuse_unfinished, refuse_unwritable
 from ._git_place import SCRATCH_REF, Place
 from ._git_push import prove_push, push, push_back, to_do_later
-from ._git_rehearsal import changes, check_out, rehearse_revert, scratch_repository, signature
+from ._git_rehearsal import changes, check_out, refuse_missing, rehearse_revert, scratch_repository, signature
 from ._phase import Context, Report
 
 AGAIN = "Nothing was switched. Run the same command again: it will be rehearsed from there."
@@ -109,6 +109,7 @@ def _target(place: Place, scratch: Git, head: str) -> dict[str, t.Any]:
         return {"target": target, "what": f"Going back to {target[:10]}", "reverts": [], "merges": []}
     selection = revertible(git, params["commits"], head, params["mainline"])
     commits = selection.commits
+    refuse_missing(git, scratch, selection)
     who = signature(params["author"], params["date"], git.commit_time(head), git.commit_time(commits[0]))
     subject = " ".join(params["subject"].split())
     if not subject:
@@ -205,7 +206,6 @@ def recover(ctx: Context) -> Report:
     place = Place(ctx)
     here, prepared = place.position(), ctx.prepared
     stage = prepared.get("stage")
-    shutil.rmtree(str(ctx.point.scratch_path), ignore_errors=True)
     own = stage in ("installing", "done") and prepared["base"] != prepared["target"]
     if not own and not place.half_done():
         place.forget_target()

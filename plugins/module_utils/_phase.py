@@ -141,7 +141,7 @@ def run_step(
             point.write(progress=RECOVERED)
     finally:
         lock.release()
-    if point.standalone and step == "main":
+    if point.standalone and step != "close":  # in a run, its end does this, when the services are up again
         shutil.rmtree(str(point.scratch_path), ignore_errors=True)
     report.before = report.before or state.get("before", {})
     if held:

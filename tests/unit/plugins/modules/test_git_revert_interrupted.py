@@ -121,7 +121,6 @@ def test_recover(repo, stage):
     assert {**tree(repo.path), "installed": None} == {**repo.files, "installed": None}
     assert repo.git("status", "--porcelain", "--untracked-files=no") == ""
     assert not list((repo.path / ".git").rglob("*.lock"))
-    assert not repo.point.scratch_path.exists()
     assert not repo.run("recover", install=["false"]).changed
 
 

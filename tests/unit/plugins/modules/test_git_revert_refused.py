@@ -94,6 +94,15 @@ def shallow(repo, depth, *more):
     )
 
 
+def partial(repo):
+    """Put a partial clone in the place of the repository."""
+    whole = repo.path.with_name("whole")
+    repo.path.rename(whole)
+    for name in ("allowFilter", "allowAnySHA1InWant"):
+        subprocess.run(["git", "-C", str(whole), "config", f"uploadpack.{name}", "true"], check=True)
+    subprocess.run(["git", "clone", "--quiet", "--filter=blob:none", f"file://{whole}", str(repo.path)], check=True)
+
+
 def in_a_shallow_clone(depth, *names):
     def make(repo):
         shallow(repo, depth)
@@ -285,6 +294,12 @@ REFUSALS = [
         in_a_shallow_clone(2, "{bad}"),
     ),
     Refusal(
+        "a commit of which a partial clone does not have the files",
+        "<repo> is a partial clone and lacks files of the commits to revert. Fetch them beforehand: git -C <repo> show "
+        "--format= --stat <commit>",
+        partial,
+    ),
+    Refusal(
         "the first commit of all",
         "Commit <commit> is the first one in <repo>: there was nothing before it to go back to. Correct "
         "git_revert_commits.",
@@ -394,4 +409,11 @@ def test_what_a_conflict_names_is_what_to_revert_with_it(repo):
     later("two, rounded\n", "two, rounded twice\n")(repo)
     commits_ = repo.refused().partition("git_revert_commits: [")[2].partition("]")[0].split(", ")
     repo.run("main", commits=commits_)
+    assert tree(repo.path) == ROLLED_BACK
+
+
+def test_a_partial_clone_works_once_it_has_what_was_said(repo):
+    partial(repo)
+    repo.git(*repo.refused().rpartition(f"git -C {repo.path} ")[2].split())
+    repo.run("main")
     assert tree(repo.path) == ROLLED_BACK
