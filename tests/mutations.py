@@ -75,6 +75,20 @@ MUTATIONS = [
         "any_errors_fatal: false",
         f"{ORDER}::test_failure",
     ),
+    Mutation(
+        "secrets of config",
+        "plugins/plugin_utils/_config_private.py",
+        'if name == "content" or (name == "keys" and not isinstance(value, list))',
+        "if not name",
+        "tests/unit/plugins/action/test_config_private.py::test_a_secret_shows_nowhere_and_a_template_is_rendered",
+    ),
+    Mutation(
+        "snapshot of a dump",
+        "plugins/module_utils/_backup_databases.py",
+        'con.execute("BEGIN")',
+        "pass",
+        "tests/unit/plugins/modules/test_backup_extras.py::test_a_dump_does_not_start_anew_at_every_write",
+    ),
 ]
 
 

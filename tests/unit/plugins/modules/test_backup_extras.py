@@ -19,7 +19,7 @@ import time
 import pytest
 from ansible_collections.changeops.rollback.plugins.module_utils import _backup as backup
 from ansible_collections.changeops.rollback.plugins.module_utils import _backup_databases as databases
-from ansible_collections.changeops.rollback.plugins.module_utils._command import PhaseError
+from ansible_collections.changeops.rollback.plugins.module_utils._command import Commands, PhaseError
 from ansible_collections.changeops.rollback.plugins.module_utils._phase import run_step
 from ansible_collections.changeops.rollback.plugins.module_utils._restore_point import RestorePoint, sha256_file
 from ansible_collections.changeops.rollback.tests.unit.refusals import Refusal
@@ -214,6 +214,26 @@ def test_a_sqlite_database_is_dumped_while_the_app_writes(host, journal):
     assert not host.step("main", **params).changed
 
 
+def test_a_dump_does_not_start_anew_at_every_write(host, monkeypatch):
+    """The app writes between any two pages; SQLite's backup alone would never come to an end."""
+    host.fill(5000)
+    steps = []
+
+    def write(self, limit=None):
+        steps.append(1)
+        assert len(steps) < 500, "it started anew"
+        with contextlib.closing(sqlite3.connect(str(host.database))) as con, con:
+            con.execute("INSERT INTO invoice VALUES (NULL, 1, 'between')")
+
+    monkeypatch.setattr(databases, "_PAGES", 1)
+    monkeypatch.setattr(Commands, "remaining", write)
+    report = host.step("main", databases=[{"sqlite": str(host.database)}])
+    assert len(steps) > 10
+    (record,) = report.facts["databases"]
+    with contextlib.closing(sqlite3.connect(str(host.part / record["kept"]))) as con:
+        assert con.execute("SELECT count(*) FROM invoice").fetchone() == (5000,)
+
+
 def test_a_dump_ends_in_time(host, monkeypatch):
     host.fill(5000, "delete")
     monkeypatch.setattr(databases, "_PAGES", 1)
@@ -300,6 +320,23 @@ def test_a_postgresql_database_is_dumped_and_restored_by_what_the_message_says(h
     run("UPDATE invoice SET total = 0; ALTER TABLE invoice DROP note", "dumped")
     by_hand(record["restore"])
     assert run("SELECT count(*), sum(total), max(note) IS NULL FROM invoice", "dumped") == "100|5050|t\n"
+
+
+def test_a_dump_that_cannot_be_read_back_is_no_backup(host, server):
+    """The stand-in for pg_dump leaves half a dump behind and reports no fault."""
+    real = shutil.which("pg_dump")
+    (host.tmp / "bin").mkdir()
+    cut = "for one; do case $one in --file=*) file=${one#--file=};; esac; done; truncate -s 50 $file"
+    script = f'#!/bin/sh\n{real} "$@" || exit $?\ncase "$*" in *format=custom*) {cut};; esac\n'
+    (host.tmp / "bin" / "pg_dump").write_text(script)
+    (host.tmp / "bin" / "pg_dump").chmod(0o755)
+    (host.tmp / "env").write_text(f"PATH={host.tmp}/bin:{os.environ['PATH']}\n")
+    params = {"databases": [{"postgresql": f"postgresql://postgres@/dumped?host={server[0]}"}]}
+    params["environment_files"] = [str(host.tmp / "env")]
+    host.step("preflight", **params)
+    with pytest.raises(PhaseError, match="pg_restore failed on PostgreSQL database dumped"):
+        host.step("main", **params)
+    assert not (host.part / "manifest.json").exists()
 
 
 REFUSALS = [
