@@ -45,7 +45,7 @@ class Ops:
             "XDG_STATE_HOME": str(place / "state"),
             "ANSIBLE_HOME": str(place / "home"),
             "ANSIBLE_VAULT_PASSWORD_FILE": str(place / "vault"),
-            "PYTHONPATH": str(place / "spy"),
+            "PYTHONPATH": os.pathsep.join([str(place / "spy"), *filter(None, [os.environ.get("PYTHONPATH")])]),
             "SPY_LOG": str(self.log),
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         }
