@@ -193,14 +193,19 @@ def preserve(
     :arg target: where the checkout goes; what is there is removed.
     :arg install: the command that makes the environment; nothing is run where it is empty.
     """
-    top = Path(commands.run(["git", "rev-parse", "--show-toplevel"], cwd=project).out.strip())
+    top = commands.run(["git", "rev-parse", "--show-toplevel"], cwd=project, check=False)
+    if top.rc != 0:
+        raise PhaseError(
+            f"No checkout of a release can be made of {project}: {top.said}. Set alembic_downgrade_project to the "
+            "directory in the repository, or take alembic_downgrade_release out."
+        )
     prefix = commands.run(["git", "rev-parse", "--show-prefix"], cwd=project).out.strip()
     found = commands.run(["git", "rev-parse", "--verify", "--quiet", release + "^{commit}"], cwd=project, check=False)
     if found.rc != 0:
-        raise PhaseError(f"There is no commit '{release}' in {top}. Correct alembic_downgrade_release.")
+        raise PhaseError(f"There is no commit '{release}' in {top.out.strip()}. Correct alembic_downgrade_release.")
     shutil.rmtree(str(target), ignore_errors=True)
     quiet = ["git", "-c", "core.hooksPath=/dev/null", "-c", "advice.detachedHead=false"]
-    commands.run([*quiet, "clone", "--quiet", "--shared", "--no-checkout", "--template=", str(top), str(target)])
+    commands.run([*quiet, "clone", "--quiet", "--shared", "--no-checkout", "--template=", top.out.strip(), str(target)])
     commands.run([*quiet, "checkout", "--quiet", "--detach", found.out.strip()], cwd=target)
     folder = target / prefix
     if not (folder / config).exists():

@@ -211,7 +211,10 @@ class Migrations:
                 raise fault from exc
             words = " ".join(f"{type(exc).__name__}: {exc}".split())[:600]
             if not at:
-                raise DriverError(f"The app's env.py failed: {words}") from exc
+                raise DriverError(
+                    f"The app's env.py failed: {words}. It runs without a terminal; what it reads from its environment "
+                    "belongs into the environment files of this phase (rollback_environment_files)."
+                ) from exc
             raise DriverError(f"The migration {self.named(at[-1])} failed: {words}") from exc
         finally:
             self.redirect.fault = None

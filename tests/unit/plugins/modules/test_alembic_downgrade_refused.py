@@ -268,8 +268,9 @@ REFUSALS = [
     ),
     Refusal(
         "a release without a repository",
-        "'git rev-parse --show-toplevel' failed with exit code 128: fatal: not a git repository (or any of the parent "
-        "directories): .git",
+        "No checkout of a release can be made of <project>: fatal: not a git repository (or any of the parent "
+        "directories): .git. Set alembic_downgrade_project to the directory in the repository, or take "
+        "alembic_downgrade_release out.",
         {"release": "abc"},
     ),
     Refusal(

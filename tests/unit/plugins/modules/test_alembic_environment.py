@@ -154,20 +154,24 @@ def test_what_alembic_is_asked_for_is_what_its_command_line_would_say(tmp_path):
 ENGINE = "engine = create_engine('sqlite:///var/shop.db')"
 ATTACH = "engine.connect().exec_driver_sql(\"ATTACH 'var/other.db' AS other\")"
 HOOK = "event.listen(engine, 'connect', lambda con, _r: con.execute(\"ATTACH 'var/other.db' AS other\"))"
+HINT = (
+    "It runs without a terminal; what it reads from its environment belongs into the environment files of this phase "
+    "(rollback_environment_files)."
+)
 REFUSALS = [
     Refusal(
         "an env.py that ends the program",
-        "The app's env.py failed: SystemExit: SHOP_URL is not set",
+        f"The app's env.py failed: SystemExit: SHOP_URL is not set. {HINT}",
         "import sys\nsys.exit('SHOP_URL is not set')",
     ),
     Refusal(
         "an env.py that asks at the terminal",
-        "The app's env.py failed: EOFError: EOF when reading a line",
+        f"The app's env.py failed: EOFError: EOF when reading a line. {HINT}",
         "input('Really?')",
     ),
     Refusal(
         "an env.py with an error",
-        "The app's env.py failed: KeyError: 'SHOP_URL'",
+        f"The app's env.py failed: KeyError: 'SHOP_URL'. {HINT}",
         "create_engine(os.environ['SHOP_URL'])",
     ),
     Refusal(
