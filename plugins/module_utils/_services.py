@@ -115,6 +115,10 @@ def _item_faults(item: dict[str, t.Any], seen: set[str]) -> list[str]:
     for option, owners in _BELONGS.items():
         if item.get(option) and manager not in owners:
             faults.append(f"{name}: `{option}` is for manager {owners[0]}; this service has manager {manager}.")
+    template = re.match(r"(.+@)(\.[a-z]+)?\Z", name)
+    if template and manager in ("systemd", "service"):
+        one, many = (f"{template.group(1)}{which}{template.group(2) or ''}" for which in ("1", "*"))
+        faults.append(f"{name} is a template. Name an instance ({one}) or all that are loaded ({many}).")
     if PATTERN.search(name) and manager in ("systemd", "service") and (item.get("port") or item.get("ports")):
         faults.append(f"{name}: a port belongs to one instance. List the instances that have ports by name.")
     if manager == "command":

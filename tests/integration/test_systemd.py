@@ -14,6 +14,7 @@ import ansible
 import pytest
 from ansible_collections.changeops.rollback.tests.unit.refusals import Refusal
 from hosts import Host, NoHosts, host
+from systemd_shop import HostOps, SystemdShop
 
 ROOT = Path(__file__).parents[2]
 COLLECTION = "/opt/ansible_collections/changeops/rollback"
@@ -377,6 +378,43 @@ def test_a_user_who_is_not_root_is_told_what_he_cannot_do(systemd: Systemd) -> N
         "may not write /etc/systemd/system."
     )
     assert "this user is not root. Set become: true" in found["warnings"][0]
+
+
+def test_a_target_that_wants_what_keeps_running_is_warned_of(systemd: Systemd) -> None:
+    units = {"shop.target": "[Unit]\nWants=shop-db.service\n", "shop-db.service": SLEEP, "shop-a.service": PART}
+    found = systemd.do(
+        ["add", units],
+        ["ctl", "enable", "shop-a"],
+        ["ctl", "start", "shop.target"],
+        ["stop", "preflight", ["shop.target"]],
+        ["stop", "main", ["shop.target"]],
+        ["look", "shop-a", "shop-db"],
+    )[3:]
+    assert found[0]["warnings"] == [
+        "shop.target wants shop-db.service, which keeps running when shop.target is stopped, because it has no "
+        "PartOf=shop.target. List it too if it is part of the app."
+    ]
+    assert [state[0] for state in found[2].values()] == ["inactive", "active"]
+
+
+def test_a_run_drains_and_undrains_on_the_way_there_and_on_the_way_back(
+    systemd_shop: SystemdShop, tmp_path: Path
+) -> None:
+    """The last phase fails, when the host was taken in again. What is noted is how the service stood then."""
+    ops = HostOps(tmp_path, systemd_shop, "deploy")
+    for verb in ("drain", "undrain"):
+        script = f"echo {verb} $(systemctl is-active shop-web) >>/run/shop-drained"
+        ops.group_vars[f"rollback_{verb}"] = [["sh", "-c", script]]
+    ops.write()
+    systemd_shop.host.sh("touch /tmp/fail")
+    try:
+        assert ops.rollback().returncode != 0
+    finally:
+        noted = systemd_shop.host.sh("cat /run/shop-drained; rm -f /tmp/fail /run/shop-drained")
+    assert noted.splitlines() == ["drain active", "undrain active"] * 2
+    assert ops.history()[-1]["outcome"] == "recovered"
+    assert systemd_shop.host.sh("systemctl is-active shop-web; systemctl is-enabled shop-web") == "active\nenabled"
+    assert systemd_shop.host.sh("find /etc/systemd/system -name '99-changeops*'") == ""
 
 
 class Given(t.NamedTuple):

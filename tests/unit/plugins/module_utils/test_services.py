@@ -124,6 +124,11 @@ REFUSALS = [
         [{"name": "shop@*.service", "port": 8080}],
     ),
     Refusal(
+        "a template without an instance",
+        "shop@.service is a template. Name an instance (shop@1.service) or all that are loaded (shop@*.service).",
+        [{"name": "shop@.service"}],
+    ),
+    Refusal(
         "a name that cannot be one, and another fault",
         "'-a b' cannot be the name of a service. Use letters, digits and . _ - @ : without spaces. "
         "c: -1 is no port. Ports are 1 to 65535.",
