@@ -53,23 +53,25 @@ class Dependencies:
         self.argv: list[str] = ctx.params["install"]
         self.shown = shlex.join(self.argv)
 
-    def rehearse(self, copy: Path, top: Path, what: str) -> dict[str, t.Any]:
+    def rehearse(self, tree: Path, top: Path, what: str) -> dict[str, t.Any]:
         """Run the command in a copy of the earlier release and note the environments that it made.
 
-        :arg copy: the app's directory in the copy.
-        :arg top: the top of the work tree; its copy may be above ``copy``.
+        :arg tree: the copy of the work tree.
+        :arg top: the top of the work tree.
         :arg what: the release, for messages.
         :raises PhaseError: it fails, or cannot be tried there.
         """
         aside = self.ctx.point.scratch_path / "venv"
         try:
-            trial = Trial(self.ctx.commands, self.argv, self.app, copy, aside)
-            trial.refuse(self.shown, top)
+            trial = Trial(self.ctx.commands, self.argv, self.app, top, tree, aside)
+            trial.refuse(self.shown)
             if trial.live:
                 self._refuse_foreign(trial.live)
-            before = _tree(copy)
-            trial.begin()
-            done = self.ctx.commands.run(trial.words, cwd=copy, env=trial.environment, check=False)
+            before = _files(tree)
+            begun = trial.begin()
+            empty = trial.installed()
+            cwd = tree / self.app.relative_to(top)
+            done = self.ctx.commands.run(trial.words, cwd=cwd, env=trial.environment, check=False)
         except PhaseError as exc:
             raise PhaseError(f"{exc} {HINT}", **exc.facts) from exc
         if done.rc:
@@ -77,12 +79,18 @@ class Dependencies:
                 f"The install command '{self.shown}' fails (exit code {done.rc}) in a copy of {what}: "
                 f"{done.said.rstrip('.')}. {HINT}"
             )
-        made = [(fresh, self.app / fresh.relative_to(copy)) for fresh in _environments(copy)]
+        made = [(fresh, top / fresh.relative_to(tree)) for fresh in _environments(tree)]
         if trial.live and trial.fresh == aside and is_environment(aside):
             made.append((aside, trial.live))
-        beside = [name for name in _tree(copy) - before if not any(word in name for word in BY_THE_WAY)]
+        if begun and trial.installed() == empty:
+            # the command has another one: an empty one must not replace what the app has
+            made = [(fresh, path) for fresh, path in made if fresh != trial.fresh]
+        beside = [name for name in _files(tree) - before if not any(word in name for word in BY_THE_WAY)]
         return {
-            "environments": [self._prepare(fresh, path, copy, n) for n, (fresh, path) in enumerate(made)],
+            "environments": [
+                self._prepare(fresh, path, {str(fresh): str(path), str(tree): str(top)}, n)
+                for n, (fresh, path) in enumerate(made)
+            ],
             "run_install": bool(beside) or not made,
         }
 
@@ -98,9 +106,9 @@ class Dependencies:
             )
         return words
 
-    def _prepare(self, fresh: Path, path: Path, copy: Path, number: int) -> Prepared:
+    def _prepare(self, fresh: Path, path: Path, places: dict[str, str], number: int) -> Prepared:
         self._refuse_foreign(path)
-        relocate(fresh, {str(fresh): str(path), str(copy): str(self.app)})
+        relocate(fresh, places)
         kept = self.ctx.point.part / "environments" / str(number)
         place = os.path.realpath(str(path))  # a symlink stays, and what it points to is replaced
         return Prepared(fresh=str(fresh), path=place, kept=str(kept), existed=os.path.isdir(place))
@@ -168,10 +176,10 @@ class Dependencies:
             raise PhaseError(f"The install command failed in {self.app}: {exc} {standing}", **exc.facts) from exc
 
 
-def _environments(copy: Path) -> list[Path]:
+def _environments(tree: Path) -> list[Path]:
     """The environments below a directory, the topmost ones."""
     found = []
-    for folder, names, _files in os.walk(str(copy)):
+    for folder, names, _files in os.walk(str(tree)):
         paths = [Path(folder) / name for name in names if name != ".git"]
         made = [path for path in paths if is_environment(path)]
         found += made
@@ -179,10 +187,10 @@ def _environments(copy: Path) -> list[Path]:
     return sorted(found)
 
 
-def _tree(copy: Path) -> set[str]:
+def _files(tree: Path) -> set[str]:
     """The files below a directory, without those of environments and git."""
     found = set()
-    for folder, names, files in os.walk(str(copy)):
+    for folder, names, files in os.walk(str(tree)):
         names[:] = [name for name in names if name != ".git" and not is_environment(Path(folder) / name)]
         found |= {os.path.join(folder, name) for name in files}
     return found

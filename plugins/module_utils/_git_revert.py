@@ -139,7 +139,7 @@ def _prove_install(place: Place, scratch: Git, target: str) -> tuple[str, dict[s
         # it would fill the user's caches
         return f" '{dependencies.shown}' is not tried in check mode.", nothing
     check_out(scratch, target)
-    prepared = dependencies.rehearse(scratch.repo / place.below, place.repo, target[:10])
+    prepared = dependencies.rehearse(scratch.repo, place.repo, target[:10])
     touched = scratch.dirty()
     if touched:
         raise PhaseError(

@@ -53,12 +53,15 @@ class Trial:
 
     :arg argv: the command.
     :arg app: the app's directory, where the command would run.
-    :arg copy: the directory where it is tried.
-    :arg aside: where an environment is made that does not lie in the app's directory.
+    :arg top: the top of the work tree, which the app's directory is or lies in.
+    :arg tree: the copy of the work tree in which it is tried.
+    :arg aside: where an environment is made that does not lie in the work tree.
     """
 
-    def __init__(self, commands: Commands, argv: t.Sequence[str], app: Path, copy: Path, aside: Path) -> None:
-        self.commands, self.app, self.copy, self.aside = commands, app, copy, aside
+    def __init__(
+        self, commands: Commands, argv: t.Sequence[str], app: Path, top: Path, tree: Path, aside: Path
+    ) -> None:
+        self.commands, self.app, self.top, self.tree, self.aside = commands, app, top, tree, aside
         self.argv = resolved(argv, commands.environ)
         self.tool = self._tool()
 
@@ -75,8 +78,12 @@ class Trial:
     @functools.cached_property
     def live(self) -> Path | None:
         """The virtual environment that the command changes, as far as it is known before it has run."""
+        if self.tool in ("uv", "") and self._uv_told:
+            return self.app / self._uv_told
         if self.tool == "uv":
-            return self.app / self.commands.environ.get("UV_PROJECT_ENVIRONMENT", ".venv")
+            # that of a workspace lies at its root
+            folders = [folder for folder in (self.app, *self.app.parents) if self.top in (folder, *folder.parents)]
+            return next((f / ".venv" for f in folders if is_environment(f / ".venv")), self.app / ".venv")
         if self.tool == "poetry":
             argv = [self.argv[0], "env", "info", "--path"]
             done = self.commands.run(argv, cwd=self.app, env={"VIRTUAL_ENV": None}, check=False)
@@ -84,13 +91,18 @@ class Trial:
             return Path(path) if path and os.path.isdir(path) else self.app / ".venv"
         return (self.app / self.argv[0]).parent.parent if self.tool == "pip" else None
 
+    @property
+    def _uv_told(self) -> str:
+        """Where uv was told to have its environment; it may also be called by a script."""
+        return self.commands.environ.get("UV_PROJECT_ENVIRONMENT", "")
+
     @functools.cached_property
     def fresh(self) -> Path:
         """Where that environment is made when the command is tried."""
-        inside = os.path.relpath(str(self.live or self.app / ".venv"), str(self.app))
-        return self.aside if inside.startswith("..") else self.copy / inside
+        inside = os.path.relpath(str(self.live or self.app / ".venv"), str(self.top))
+        return self.aside if inside.startswith("..") else self.tree / inside
 
-    def refuse(self, shown: str, top: Path) -> None:
+    def refuse(self, shown: str) -> None:
         """Refuse a command that would change what runs now."""
         if self.tool == "pip" and not (self.live and (self.live / "pyvenv.cfg").is_file()):
             raise PhaseError(
@@ -98,7 +110,7 @@ class Trial:
                 "Give the pip of the app's environment with its path: git_revert_install: [.venv/bin/pip, install, "
                 "--require-hashes, -r, requirements.lock]"
             )
-        if self.tool == "elsewhere" or any(str(top) in word for word in self.words):
+        if self.tool == "elsewhere" or any(str(self.top) in word for word in self.words):
             raise PhaseError(
                 f"The install command '{shown}' names a place of its own to install into, so it cannot be tried "
                 "beforehand: it would change what runs now. Write it relative to the work tree."
@@ -115,17 +127,23 @@ class Trial:
     @property
     def environment(self) -> dict[str, str | None]:
         """Variables for the trial."""
-        found: dict[str, str | None] = {"VIRTUAL_ENV": None, "UV_PROJECT_ENVIRONMENT": str(self.fresh)}
+        found: dict[str, str | None] = {"VIRTUAL_ENV": None}
+        if self._uv_told:
+            found["UV_PROJECT_ENVIRONMENT"] = str(self.fresh)
         if self.tool == "poetry":
             found["POETRY_VIRTUALENVS_IN_PROJECT"] = "true"
             if self.fresh == self.aside:
                 found["VIRTUAL_ENV"] = str(self.fresh)  # poetry uses the one that is active
         return found
 
-    def begin(self) -> None:
-        """Make an empty environment like the app's: the same Python, and the same pip where it has one."""
+    def installed(self) -> set[str]:
+        """What is installed in the environment that the command was expected to make."""
+        return {path.name for path in self.fresh.glob("lib/python*/site-packages/*")}
+
+    def begin(self) -> bool:
+        """Make an empty environment like the app's: the same Python, and the same pip. False where it has none yet."""
         if self.live is None or not (self.live / "bin" / "python").exists():
-            return
+            return False
         self.fresh.parent.mkdir(parents=True, exist_ok=True)
         python = str(self.live / "bin" / "python")
         self.commands.run([python, "-m", "venv", "--without-pip", self.fresh], env={"VIRTUAL_ENV": None})
@@ -136,3 +154,4 @@ class Trial:
             copy = self.fresh / "bin" / script.name
             copy.write_bytes(script.read_bytes().replace(os.fsencode(str(self.live)), os.fsencode(str(self.fresh))))
             copy.chmod(0o755)
+        return True

@@ -19,6 +19,10 @@ description:
   - A revert that is not pushed is undone by the next deploy. The result says so until it is pushed.
   - HEAD may be on no branch (detached, as after a checkout of a tag). The revert is on no branch then, and the result
     says how to keep it.
+  - With O(method=release), other phases find the code where the symlink leads. Where the code goes back before the
+    database, give M(changeops.rollback.alembic_downgrade) the directory of the release that is rolled back as its
+    project, because the earlier one lacks the newest migrations. A release that is no git work tree has no commit to
+    restore configuration from, so give M(changeops.rollback.config_restore) kept copies as sources.
 author: changeops.rollback contributors (@changeops)
 extends_documentation_fragment: [changeops.rollback.phase]
 requirements:

@@ -12,6 +12,7 @@ import contextlib
 import errno
 import os
 import shutil
+import venv
 from pathlib import Path
 
 import pytest
@@ -128,6 +129,51 @@ def test_killed_at_any_point(app, tmp_path, killed_in, then, two_file_systems):
         assert app.git("status", "--porcelain", "--untracked-files=no") == ""
     assert len(acts) >= (7 if two_file_systems else 2)
     assert not list(app.path.glob(".*.changeops"))
+
+
+FAKE_UV = """#!/bin/sh
+env=${UV_PROJECT_ENVIRONMENT:-%s}
+mkdir -p $env/lib/python3.1/site-packages/x $env/bin && touch $env/pyvenv.cfg && cp app.py $env/installed
+"""
+
+
+@pytest.mark.parametrize(
+    ("makes", "stands", "told"),
+    [
+        (".venv", ".venv", ""),
+        ("backend/.venv", "backend/.venv", ""),  # as uv sync --project backend
+        ("../.venv", "../.venv", ""),  # the app is a member of a workspace
+        (".venv", "../../env", "../../env"),
+    ],
+    ids=["beside the app", "another project", "workspace", "elsewhere"],
+)
+@pytest.mark.parametrize("script", [False, True], ids=["uv", "a script with uv"])
+def test_uvs_environment_is_found_wherever_it_is(app, tmp_path, monkeypatch, makes, stands, told, script):
+    below = app.path / "lib"
+    app.commit("App", {"lib/app.py": "one\n"})
+    app.bad = app.commit("Bad", {"lib/app.py": "two\n"})
+    app.environment = Path(os.path.normpath(below / stands))
+    app.environment.mkdir(parents=True)
+    (app.environment / "pyvenv.cfg").touch()
+    (app.environment / "installed").write_text("two\n")
+    other = below / ".venv"
+    if other != app.environment:  # must be left alone
+        venv.create(other, with_pip=False)
+    if told:
+        monkeypatch.setenv("UV_PROJECT_ENVIRONMENT", str(app.environment))
+    uv = tmp_path / "bin" / "uv"
+    uv.parent.mkdir()
+    uv.write_text(FAKE_UV % makes)
+    uv.chmod(0o755)
+    app.options.update(commits=[app.bad], repo=str(below), install=["sh", "-c", str(uv)] if script else [str(uv)])
+    others = tree(other) if other != app.environment else {}
+    app.run("preflight")
+    assert (app.environment / "installed").read_text() == "two\n"
+    app.run("main")
+    assert (app.environment / "installed").read_text() == "one\n"
+    app.run("recover")
+    assert (app.environment / "installed").read_text() == "two\n"
+    assert others == (tree(other) if others else {})
 
 
 def test_other_files_mean_that_the_command_is_run_in_the_downtime_too(app):

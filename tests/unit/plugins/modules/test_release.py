@@ -457,7 +457,7 @@ def test_a_release_that_is_gone_is_replaced_by_preflight_in_the_same_run(capistr
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 @pytest.mark.parametrize("row", SOMEBODY_ELSES, ids=[row.case for row in SOMEBODY_ELSES])
 def test_somebody_elses_release(capistrano, row, tmp_path):
-    for folder in (tmp_path, *tmp_path.parents[:3]):
+    for folder in (tmp_path, *list(tmp_path.parents)[:3]):
         folder.chmod(folder.stat().st_mode | 0o011)
     (tmp_path / "nobody").mkdir()
     os.chown(tmp_path / "nobody", 65534, 65534)
