@@ -13,6 +13,8 @@ MASK = "********"
 _URL_PASSWORD = re.compile(
     r"(?<![A-Za-z0-9+.\-])(?P<head>[A-Za-z][A-Za-z0-9+.\-]*://[^\s:/@]*:)(?P<secret>[^\s@]+)(?=@)"
 )
+# https://token@host, as hubs of git have it
+_URL_TOKEN = re.compile(r"(?<![A-Za-z0-9+.\-])(?P<head>https?://)[^\s:/@]+(?=@)", re.IGNORECASE)
 _TELLING = r"(?:passw(?:or)?d|passphrase|secret|token|api[_-]?key|private[_-]?key|credential)"
 # PASSWORD=x, api_key: "x", "token": "x"; the name may have more around the telling word.
 _NAMED_SECRET = re.compile(
@@ -35,6 +37,7 @@ _QUOTE = re.compile(r"\"\"\"|'''|\"|'")
 def redact(text: str) -> str:
     """Return ``text`` with passwords in URLs, private keys and the values of secret-looking names masked."""
     text = _URL_PASSWORD.sub(lambda m: m.group("head") + MASK, text)
+    text = _URL_TOKEN.sub(lambda m: m.group("head") + MASK, text)
     text = _KEY_BLOCK.sub(lambda m: m.group("head") + MASK, text)
     return _NAMED_SECRET.sub(lambda m: m.group("head") + MASK, text)
 

@@ -91,7 +91,7 @@ def test_variables_that_all_phases_share_are_named_where_they_count(role):
     """A default that is taken from `rollback_services`, say, is explained where `service_stop_services` is."""
     options = _options(role)
     # What the run itself gives to a phase is described in the words of the option: nobody sets it by hand.
-    given = {"rollback_restore_point", "rollback_phase_timeout", "rollback_plan"}
+    given = {"rollback_restore_point", "rollback_phase_timeout", "rollback_phase_hosts", "rollback_plan"}
     unnamed = {
         name: sorted(shared)
         for name, value in _read(role, "defaults/main.yml").items()

@@ -85,6 +85,8 @@ def test_two_commits(repo, given):
 
 
 def test_same_hash_on_every_host(repo, tmp_path, monkeypatch):
+    repo.git("mv", "app.py", "main.py")
+    repo.git("commit", "--quiet", "-m", "Rename")
     made = set()
     for name, zone, config in (
         ("web1", "Asia/Tokyo", "[user]\nname = A\nemail = a@example.org\n"),
@@ -92,7 +94,8 @@ def test_same_hash_on_every_host(repo, tmp_path, monkeypatch):
             "web2",
             "America/Lima",
             "[user]\nname = B\nemail = b@example.org\n[core]\nabbrev = 20\n[commit]\ngpgsign = true\n"
-            "[i18n]\ncommitEncoding = ISO-8859-1\n[diff]\nnoprefix = true\n[merge]\nff = false\n"
+            "[i18n]\ncommitEncoding = ISO-8859-1\n[diff]\nnoprefix = true\nrenames = false\n"
+            "[merge]\nff = false\nrenames = false\n"
             "[status]\nshowUntrackedFiles = all\n[log]\nshowSignature = true\n[rerere]\nenabled = true\n",
         ),
     ):
@@ -104,6 +107,7 @@ def test_same_hash_on_every_host(repo, tmp_path, monkeypatch):
         monkeypatch.setenv("GIT_COMMITTER_DATE", f"20{10 + len(made)}-01-01T00:00:00Z")
         host = Repo(path, tmp_path / f"state-{name}")
         made.add(host.run("main", commits=[repo.bad], subject="Roll back: Größe").after["commit"])
+        assert (path / "main.py").read_text() == "one\n"
     assert len(made) == 1
 
 
@@ -189,8 +193,11 @@ def test_only_what_is_left_of_several_is_reverted(repo):
 
 def test_detached_head_is_put_back_detached(repo):
     repo.git("checkout", "--quiet", "--detach")
-    assert repo.run("main").after["branch"] == ""
+    report = repo.run("main")
+    assert report.after["branch"] == ""
     assert tree(repo.path) == ROLLED_BACK
+    words = f"the revert is lost with the next checkout. To keep it: git -C {repo.path} branch <name> {repo.head[:10]}"
+    assert [words in warning for warning in report.warnings].count(True) == 1
     repo.run("recover")
     assert (repo.head, repo.branch) == (repo.last, "")
 
