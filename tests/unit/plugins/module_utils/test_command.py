@@ -111,7 +111,10 @@ def test_a_daemon_keeps_neither_pipes_nor_descriptors(tmp_path: Path) -> None:
     [
         ("postgresql+psycopg://dana:pa:ss@db/shop", "postgresql+psycopg://dana:********@db/shop"),
         ("https://host/path?x=1", "https://host/path?x=1"),
-        ("see https://ghp_abcdef@host/shop and ssh://git@host/a", "see https://********@host/shop and ssh://git@host/a"),
+        (
+            "see https://ghp_abcdef@host/shop and ssh://git@host/a",
+            "see https://********@host/shop and ssh://git@host/a",
+        ),
         ("https://host/~dana@example.org", "https://host/~dana@example.org"),
         ("DB_PASSWORD=abc next", "DB_PASSWORD=******** next"),
         ('{"api_key": "abc def", "port": 1}', '{"api_key": ********, "port": 1}'),
