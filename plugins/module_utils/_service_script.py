@@ -36,7 +36,7 @@ class Script(Manager):
     def _state(self, commands: Commands, name: str) -> State:
         if not os.path.exists(os.path.join(FOLDER, name)):
             return State(STOPPED, "unknown", known=False)
-        done = self._run(commands, name, "status", daemon=True)
+        done = self._run(commands, name, "status")
         said = f"exit code {done.rc} of its status"
         enabled = _at_boot(name)
         if done.rc == 0:
@@ -51,7 +51,7 @@ class Script(Manager):
 
     def stop(self, commands: Commands, name: str) -> Completed:
         """Run the script."""
-        return self._run(commands, name, "stop", daemon=True)
+        return self._run(commands, name, "stop")
 
     def gone(self, commands: Commands, name: str) -> bool:
         """Whether the status agrees."""

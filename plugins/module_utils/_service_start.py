@@ -105,6 +105,7 @@ def _start_check(
     # in a run these have been stopped by now, which check mode did not do
     stopped = {s.name: State(STOPPED, "") if s in wanted else states[s.name] for s in services}
     said = f"Would start {listed(names, 'then')} again." if names else "Would start nothing, as nothing ran before."
+    said += " Would undrain then." if ctx.params["undrain"] else ""
     diff = diff_of(services, stopped, words) if names else []
     return Report(said, bool(names), after=after, diff=diff, facts={"started": names})
 

@@ -54,7 +54,8 @@ def drained(rig):
 
 def test_drained_before_the_stop_and_undrained_when_recovered(drained):
     drained.step("stop", "preflight")
-    drained.step("stop", "main", check=True)
+    assert drained.step("stop", "main", check=True).msg == "Would drain, then stop web."
+    assert drained.step("start", "main", check=True).msg == "Would start web again. Would undrain then."
     assert drained.noted() == []
     done = drained.step("stop", "main")
     assert drained.noted() == ["drain up"] and done.msg.startswith("Drained. Stopped web in ")
