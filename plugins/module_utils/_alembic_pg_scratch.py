@@ -80,7 +80,7 @@ class Scratch:
         except subprocess.TimeoutExpired as exc:
             raise NoScratch(f"{argv[0]} did not come to an end") from exc
         if done.returncode:
-            lines = [line for line in done.stderr.splitlines() if line.strip()]
+            lines = [line for line in done.stderr.splitlines() if line.strip() and "NOTICE:" not in line]
             raise NoScratch(f"{argv[0]} says: {' '.join(lines[0].split())[:300] if lines else done.returncode}")
 
     def sql(self, database: str, *statements: str) -> None:

@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+
 import pytest
 
 pytest.importorskip("alembic")
@@ -307,3 +310,88 @@ def test_sequences_triggers_and_foreign_keys_are_as_they_were(migrated):
     assert shop.sql("SELECT tgenabled::text FROM pg_trigger WHERE tgname = 'stamp'") == [("A",)]
     assert shop.sql("SELECT count(*) FROM pg_constraint WHERE contype = 'f' AND condeferrable") == [(0,)]
     assert shop.sql("SELECT count(*) FROM pg_constraint WHERE contype = 'f'")[0][0] >= 5
+
+
+def test_what_was_written_since_the_downgrade_wins(tmp_path, monkeypatch, postgresql):
+    up = ["ALTER TABLE invoices ADD total int DEFAULT 7", "CREATE TABLE log (id serial PRIMARY KEY, v text)"]
+    down = ["ALTER TABLE invoices DROP total", "DROP TABLE log", "UPDATE invoices SET state = 'down' WHERE id < 4"]
+    shop = PgShop(tmp_path, monkeypatch, postgresql, up, down)
+    shop.sql("INSERT INTO invoices SELECT g, 'n' || g, 'open', g * 10 FROM generate_series(1, 6) g")
+    shop.sql("INSERT INTO log (v) VALUES ('kept')")
+    shop.run("main")
+    shop.sql("INSERT INTO invoices VALUES (9, 'since', 'new')", "DELETE FROM invoices WHERE id = 5")
+    shop.sql("UPDATE invoices SET state = 'mine' WHERE id = 1")
+    report = shop.run("recover")
+    assert shop.sql("SELECT id, name, state, total FROM invoices ORDER BY 1") == [
+        (1, "n1", "mine", 10),
+        (2, "n2", "open", 20),
+        (3, "n3", "open", 30),
+        (4, "n4", "open", 40),
+        (6, "n6", "open", 60),
+        (9, "since", "new", 7),
+    ]
+    assert shop.sql("SELECT * FROM log") == [(1, "kept")]
+    assert report.warnings == ["1 rows of invoices were written to since and keep their present values."]
+
+
+UNTRIED = (
+    "The downgrade of {} was not tried, because no scratch database could be made: {}. Its statements were "
+    "worked out, and "
+    "main runs them in one transaction, which exports what they destroy and is taken back if one fails. To have "
+    "it tried, "
+    "let the app's database user create databases (ALTER ROLE ... CREATEDB) and install psql and pg_dump on this host."
+)
+
+
+@pytest.mark.parametrize(
+    "why", ["psql says: ERROR: permission denied to create database", "psql is not installed on this host"]
+)
+def test_without_a_scratch_database_it_warns_and_keeps_everything_nevertheless(tmp_path, monkeypatch, postgresql, why):
+    up = ["ALTER TABLE invoices ADD total int", "CREATE TABLE log (v text)"]
+    down = ["ALTER TABLE invoices DROP total", "DROP TABLE log", "UPDATE invoices SET name = 'down'"]
+    shop = PgShop(tmp_path, monkeypatch, postgresql, up, down, createdb=False)
+    shop.sql("INSERT INTO invoices VALUES (1, 'a', 'b', 3)", "INSERT INTO log VALUES ('x'), ('x')")
+    if "installed" in why:
+        monkeypatch.setenv("PATH", "/nonexistent")
+    before = shop.dump()
+    report = shop.run("preflight")
+    assert report.warnings == [UNTRIED.format(f"{shop.name} on {postgresql}", why)]
+    assert "destroys" not in report.facts
+    assert "ALTER TABLE invoices DROP total;" in report.diff[0]["prepared"]
+    assert shop.dump() == before
+    assert shop.run("main").facts["exported"] == {"invoices": 1, "log": 2}
+    shop.run("recover")
+    assert shop.dump() == before
+
+
+def test_a_table_without_key_comes_back_whole_where_that_is_accepted(tmp_path, monkeypatch, postgresql):
+    setup = ["CREATE TABLE loose (a int)"]
+    up, down = ["ALTER TABLE loose ADD v text"], ["ALTER TABLE loose DROP v"]
+    shop = PgShop(tmp_path, monkeypatch, postgresql, up, down, setup=setup)
+    shop.sql("INSERT INTO loose VALUES (1, 'x'), (1, 'y'), (2, NULL)")
+    before = shop.dump()
+    shop.run("main", accept_loss=["loose.v"])
+    shop.run("recover", accept_loss=["loose.v"])
+    assert shop.dump() == before
+    shop.run("main", point="R2/1-alembic_downgrade", accept_loss=["loose"])
+    shop.sql("INSERT INTO loose VALUES (3)")
+    report = shop.run("recover", point="R2/1-alembic_downgrade", accept_loss=["loose"])
+    assert report.warnings == ["loose has no usable primary key and was written to since, so it was left as it is."]
+    assert shop.sql("SELECT * FROM loose ORDER BY a") == [(1, None), (1, None), (2, None), (3, None)]
+
+
+def test_the_password_is_in_no_file_and_no_argument(tmp_path, monkeypatch, postgresql):
+    shop = PgShop(
+        tmp_path, monkeypatch, postgresql, ["ALTER TABLE invoices ADD total int"], ["ALTER TABLE invoices DROP total"]
+    )
+    seen = tmp_path / "seen"
+    for name in ("psql", "pg_dump"):
+        tool = tmp_path / "bin" / name
+        tool.parent.mkdir(exist_ok=True)
+        tool.write_text(f'#!/bin/sh\necho "{name} $@" >>{seen}\nexec {shutil.which(name)} "$@"\n')
+        tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    texts = [repr(shop.run(step)) for step in ("preflight", "main", "recover")]
+    assert "pg_dump" in seen.read_text()
+    texts += [path.read_bytes().decode("latin1") for path in tmp_path.rglob("*") if path.is_file()]
+    assert not [text for text in texts if "hunter2" in text]
