@@ -17,6 +17,7 @@ description:
   - In a run only those are started that ran when O(step=preflight) looked, or that had failed then, which is what a
     bad release often does. What was stopped on purpose stays stopped.
   - Alone, without O(restore_point), it starts all that are listed, with their enabled sockets, timers and paths.
+  - In a run it first notes where the logs end that M(changeops.rollback.verify) reads from there on.
   - Units of systemd that M(changeops.rollback.service_stop) kept from being started may be started again. When all are
     up, the host is undrained (O(undrain)).
   - One task starts all of them, whatever manages them, so that a rollback's downtime has one remote task for it;
