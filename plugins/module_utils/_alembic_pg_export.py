@@ -60,6 +60,7 @@ def images(folder: str, export: str) -> t.Iterator[sqlite3.Connection]:
         for name in IMAGES[1:]:
             con.execute(f"ATTACH ? AS {name}", (paths[name],))
         for name in IMAGES:
+            con.execute(f"PRAGMA {name}.cache_size = -65536")
             con.execute(f"PRAGMA {name}.synchronous = OFF")
             con.execute(f"PRAGMA {name}.journal_mode = OFF")
         con.execute("ATTACH ? AS export", (export,))

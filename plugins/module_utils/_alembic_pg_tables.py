@@ -210,6 +210,7 @@ def draw(
     into = f"INSERT INTO {place} VALUES ({', '.join('?' * len(columns))})"
     # A name for each: some drivers prepare statements once, and the rows of the next table have other columns.
     cursor = f"changeops_{next(CURSORS)}"
+    lines.execute("BEGIN")  # or each row would be a transaction of its own
     with spelled(con):
         do(con, f"DECLARE {cursor} NO SCROLL CURSOR FOR SELECT {listed} FROM {table.rows}")
         part = ask(con, f"FETCH {CHUNK} FROM {cursor}")
@@ -217,6 +218,7 @@ def draw(
             lines.executemany(into, [tuple(row) for row in part])
             part = ask(con, f"FETCH {CHUNK} FROM {cursor}")
         do(con, f"CLOSE {cursor}")
+    lines.execute("COMMIT")
 
 
 def image_of(table: PgTable, columns: dict[str, str], kinds: dict[str, str]) -> Table:
