@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 import shutil
 import time
 import types
@@ -22,6 +23,7 @@ from ._alembic_keep import EXPORT, MANIFEST
 from ._alembic_parts import DRIVER
 from ._alembic_sqlite import spoken
 from ._command import Commands, PhaseError
+from ._install_command import Trial
 from ._phase import FOUND, RECOVERY_TIMEOUT, Context, Report
 from ._restore_point import make_private, read_json, write_json
 
@@ -212,7 +214,10 @@ def preserve(
         (folder / config).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(str(project / config), str(folder / config))
     if install:
-        commands.run(install, cwd=folder, env={"VIRTUAL_ENV": None, "UV_PROJECT_ENVIRONMENT": None})
+        trial = Trial(commands, install, project, Path(top.out.strip()), target, folder / ".venv")
+        trial.refuse(shlex.join(install))
+        trial.begin()
+        commands.run(trial.words, cwd=folder, env=trial.environment)
     return folder
 
 

@@ -16,6 +16,8 @@ import venv
 from pathlib import Path
 
 import pytest
+from ansible_collections.changeops.rollback.plugins.module_utils._alembic_downgrade import preserve
+from ansible_collections.changeops.rollback.plugins.module_utils._command import Commands
 from ansible_collections.changeops.rollback.plugins.module_utils._restore_point import RestorePoint
 from ansible_collections.changeops.rollback.tests.unit.plugins.modules.git_work_tree import tree
 from ansible_collections.changeops.rollback.tests.unit.refusals import Refusal
@@ -202,6 +204,20 @@ def test_a_program_beside_the_path_is_found(app, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     app.run("main", install=["make-it"])
     assert installed(app) == NEW
+
+
+def test_the_release_that_alembic_runs_from_gets_an_environment_of_its_own(app, tmp_path):
+    """The pip of the app's environment must not be the one that installs for another release."""
+    venv.create(app.path / ".venv", with_pip=False)
+    pip = app.path / ".venv" / "bin" / "pip"
+    pip.write_text(f"#!{app.path}/.venv/bin/python\nimport sys\nopen('pip-of', 'w').write(sys.prefix)\n")
+    pip.chmod(0o755)
+    (app.path / "alembic.ini").touch()
+    before = tree(app.path)
+    install = [".venv/bin/pip", "install", "-r", "requirements.lock"]
+    folder = preserve(app.path, "alembic.ini", app.bad, tmp_path / "release", install, Commands(60.0))
+    assert (folder / "pip-of").read_text() == str(tmp_path / "release" / ".venv")
+    assert tree(app.path) == before
 
 
 def program(app, name):
