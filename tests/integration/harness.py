@@ -233,7 +233,7 @@ class Ops:
 
     def run(self, playbook: str, *args: str) -> subprocess.CompletedProcess[str]:
         process = self.start(playbook, *args)
-        out = process.communicate(timeout=180)[0]
+        out = process.communicate(timeout=600)[0]
         print(out)
         return subprocess.CompletedProcess(process.args, process.returncode, out)
 
