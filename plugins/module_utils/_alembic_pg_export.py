@@ -310,6 +310,9 @@ class Recover(Transaction):
                 columns = {shown: has[shown] for shown in entry["columns"] if shown in has}
                 draw(self.con, self.lines, "copy", name, table, columns)
                 self.lines.execute(f"CREATE TABLE asis.{q(name)} AS SELECT * FROM copy.{q(name)}")
+                key = ", ".join(q(k) for k in image_of(table, columns, _kinds(table)).key)
+                if key:
+                    self.lines.execute(f"CREATE INDEX asis.{q(name + ':key')} ON {q(name)} ({key})")
             image = {name: image_of(table, columns, _kinds(table))} if table is not None else {}
             self.left += put_back(self.lines, {name: entry}, image, self.untouched[name])
             if table is not None and not self._same(name, columns):
