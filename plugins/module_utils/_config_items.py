@@ -59,10 +59,16 @@ class Item:
 
 
 def whole_items(params: t.Mapping[str, t.Any]) -> list[t.Any]:
-    """The items as they were given, with what was taken out of them on the way."""
-    private = json.loads(params.get("private") or "[]")
-    private += [{}] * (len(params["paths"]) - len(private))
-    return [{**item, **more} if more else item for item, more in zip(params["paths"], private)]
+    """The items as they were given, with what was taken out of them on the way.
+
+    :raises PhaseError: the option ``private`` was not made by the action plugin.
+    """
+    try:
+        private = json.loads(params.get("private") or "[]")
+        private += [{}] * (len(params["paths"]) - len(private))
+        return [{**item, **more} if more else item for item, more in zip(params["paths"], private)]
+    except (ValueError, TypeError):
+        raise PhaseError("The option private is made by this module itself. Write content and keys in paths.") from None
 
 
 def read_item(given: t.Any) -> Item:
