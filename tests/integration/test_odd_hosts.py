@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
+import subprocess
 import typing as t
 from pathlib import Path
 
 import pytest
 from ansible_collections.changeops.rollback.tests.unit.refusals import Refusal
-from systemd_shop import ROOT, HostOps, SystemdShop, assert_rolled_back
+from systemd_shop import CACHE, ROOT, HostOps, SystemdShop, assert_rolled_back
 
+GIT = "git_2.30.2-1+deb11u2"
 Odd = t.Callable[[SystemdShop, HostOps], "contextlib.AbstractContextManager[None]"]
 
 
@@ -56,6 +59,34 @@ def closed_up(shop: SystemdShop, ops: HostOps) -> t.Iterator[None]:
 
 
 @contextlib.contextmanager
+def old_and_german(shop: SystemdShop, ops: HostOps) -> t.Iterator[None]:
+    """git 2.30, as Debian 11 has it, and messages in another language."""
+    host = shop.host
+    sources = host.sh("cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null || true")
+    mirror = re.search(r"^(?:URIs:|deb\b).*?(https?://\S+?)/?(?:\s|$)", sources, re.MULTILINE)[1]
+    machine = host.sh("dpkg --print-architecture")
+    package = CACHE / f"{GIT}_{machine}.deb"
+    if not package.exists():
+        url = f"{mirror}/pool/main/g/git/{package.name}"
+        if subprocess.run(["curl", "-sSfL", "--retry", "2", "-o", f"{package}.new", url], check=False).returncode:
+            pytest.skip(f"git 2.30 could not be had from {url}")
+        Path(f"{package}.new").rename(package)
+    host.put(package, "/opt/git.deb")
+    host.sh("dpkg -x /opt/git.deb /opt/git-2.30; cat > /usr/local/bin/git; chmod 755 /usr/local/bin/git", stdin=OLD_GIT)
+    everywhere(ops, LC_ALL="de_DE.UTF-8", LANGUAGE="de")
+    try:
+        assert host.sh("sudo -u shop git --version") == "git version 2.30.2"
+        said = host.run("env", "LC_ALL=de_DE.UTF-8", "LANGUAGE=de", "git", "-C", "/", "status", check=False).stderr
+        assert "kein Git-Repository" in said.replace("Kein", "kein")
+        yield
+    finally:
+        host.sh("rm /usr/local/bin/git")
+
+
+OLD_GIT = '#!/bin/sh\nGIT_EXEC_PATH=/opt/git-2.30/usr/lib/git-core exec /opt/git-2.30/usr/bin/git "$@"\n'
+
+
+@contextlib.contextmanager
 def ahead_of_time(shop: SystemdShop, ops: HostOps) -> t.Iterator[None]:
     """The clock is an hour ahead, nobody but the owner gets rights to new files, and the owner's home is read-only."""
     own_interpreter(shop, ops, "umask 077; exec faketime -f +1h")
@@ -90,7 +121,7 @@ def names_that_are_not_ascii(shop: SystemdShop, ops: HostOps) -> t.Iterator[None
     assert "Permission denied" in shop.host.run("cat", kept, user="nobody", check=False).stderr
 
 
-ODD = [closed_up, ahead_of_time, names_that_are_not_ascii]
+ODD = [closed_up, old_and_german, ahead_of_time, names_that_are_not_ascii]
 
 
 @pytest.mark.parametrize("odd", ODD, ids=lambda odd: odd.__name__)

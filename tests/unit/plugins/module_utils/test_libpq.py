@@ -60,19 +60,19 @@ def test_what_is_no_url_is_not_guessed_at(url):
 
 @pytest.fixture(scope="module")
 def server(postgresql):
-    """A server with a database `shop`, and a user `app` who needs a password."""
+    """A server with a database `shop`, and a user `reader` who needs a password."""
     rules = Path(postgresql, "data", "pg_hba.conf")
     before = rules.read_text()
-    rules.write_text("local all app scram-sha-256\n" + before)
+    rules.write_text("local all reader scram-sha-256\n" + before)
     quoted = PASSWORD.replace("'", "''")
     for sql in (
         "SELECT pg_reload_conf()",
         "CREATE DATABASE shop",
-        f"CREATE ROLE app LOGIN PASSWORD '{quoted}'",
+        f"CREATE ROLE reader LOGIN PASSWORD '{quoted}'",
     ):
         subprocess.run(["psql", "-h", postgresql, "-U", "postgres", "-qc", sql], check=True, capture_output=True)
     yield postgresql
-    for sql in ("DROP DATABASE shop", "DROP ROLE app"):
+    for sql in ("DROP DATABASE shop", "DROP ROLE reader"):
         subprocess.run(["psql", "-h", postgresql, "-U", "postgres", "-qc", sql], check=True, capture_output=True)
     rules.write_text(before)
 
@@ -80,7 +80,7 @@ def server(postgresql):
 def connect(server, password=PASSWORD, **variables):
     return by_address(
         Commands(30.0, {**PLAIN, **({"PGPASSWORD": password} if password else {}), **variables}),
-        f"postgresql://app@/shop?host={server}",
+        f"postgresql://reader@/shop?host={server}",
     )
 
 
@@ -95,7 +95,7 @@ def test_a_query_gives_rows_as_text(server):
 
 
 def test_a_service_is_an_address_and_another_variable_does_not_win_over_a_url(server, tmp_path):
-    (tmp_path / "services").write_text(f"[shop]\nhost={server}\ndbname=shop\nuser=app\n[other]\nhost=/nowhere\n")
+    (tmp_path / "services").write_text(f"[shop]\nhost={server}\ndbname=shop\nuser=reader\n[other]\nhost=/nowhere\n")
     variables = {"PGSERVICEFILE": str(tmp_path / "services"), "PGPASSWORD": PASSWORD}
     commands = Commands(30.0, {**PLAIN, **variables})
     assert by_address(commands, "shop").query("SELECT current_database()") == [["shop"]]
@@ -104,17 +104,17 @@ def test_a_service_is_an_address_and_another_variable_does_not_win_over_a_url(se
 
 
 def test_a_whole_url_comes_from_a_variable(server):
-    url = f"postgresql+psycopg://app:{ENCODED}@/shop?host={server}"
+    url = f"postgresql+psycopg://reader:{ENCODED}@/shop?host={server}"
     database = by_variable(Commands(30.0, {**PLAIN, "SHOP_URL": url}), "SHOP_URL")
-    assert database.query("SELECT current_user") == [["app"]]
-    assert database.conninfo == f"user='app' dbname='shop' host='{server}'"
+    assert database.query("SELECT current_user") == [["reader"]]
+    assert database.conninfo == f"user='reader' dbname='shop' host='{server}'"
 
 
 def test_the_password_is_in_no_argument(server, tmp_path):
     argv = tmp_path / "argv"
     (tmp_path / "psql").write_text(f'#!{sys.executable}\nimport sys\nopen({str(argv)!r}, "w").write(repr(sys.argv))\n')
     (tmp_path / "psql").chmod(0o755)
-    url = f"postgresql://app:{ENCODED}@/shop?host={server}"
+    url = f"postgresql://reader:{ENCODED}@/shop?host={server}"
     by_variable(Commands(30.0, {**PLAIN, "U": url, "PATH": str(tmp_path)}), "U").query("SELECT 1")
     assert "SELECT 1" in argv.read_text()
     assert "canary" not in argv.read_text()
@@ -146,13 +146,13 @@ REFUSALS = [
         "The URL of PostgreSQL database shop on db1 holds a password, which would be logged. Take it out, and put "
         "PGPASSWORD or PGPASSFILE into a file of rollback_environment_files; or name the variable there that holds the "
         "whole URL.",
-        {"address": f"postgresql://app:{ENCODED}@db1/shop"},
+        {"address": f"postgresql://reader:{ENCODED}@db1/shop"},
     ),
     Refusal(
         "an address that cannot be read",
         "The URL in the address of a database cannot be read. Write postgresql://user@host:port/database, with special "
         "characters in it percent-encoded (%40 for @, %2F for /).",
-        {"address": f"postgresql://app:{PASSWORD}@db1/shop"},
+        {"address": f"postgresql://reader:{PASSWORD}@db1/shop"},
     ),
     Refusal(
         "a variable that is not set",
@@ -164,7 +164,7 @@ REFUSALS = [
         "a variable that holds no URL",
         "The URL in the variable SHOP_URL cannot be read. Write postgresql://user@host:port/database, with special "
         "characters in it percent-encoded (%40 for @, %2F for /).",
-        {"variable": f"mysql://app:{PASSWORD}@db1/shop"},
+        {"variable": f"mysql://reader:{PASSWORD}@db1/shop"},
     ),
     Refusal(
         "no psql on the host",
@@ -182,7 +182,7 @@ REFUSALS = [
     Refusal(
         "a wrong password",
         "There is no connection to PostgreSQL database shop on <socket>: psql: error: connection to server on socket "
-        '"<path>" failed: FATAL: password authentication failed for user "app". Start it, or correct its address; '
+        '"<path>" failed: FATAL: password authentication failed for user "reader". Start it, or correct its address; '
         "a password comes from rollback_environment_files (PGPASSWORD or PGPASSFILE, or the variable with the whole "
         "URL).",
         {"password": "canary"},
