@@ -25,7 +25,7 @@ INVENTORY = {
             "shop1": {
                 "ansible_connection": "local",
                 "ansible_python_interpreter": "{{ ansible_playbook_python }}",
-                "rollback_state_dir": "{{ playbook_dir }}/state",
+                "rollback_state_dir": "{{ inventory_dir | dirname }}/state",
                 "rollback_history_url": "sqlite:///{{ inventory_dir }}/history/history.sqlite",
             }
         }

@@ -222,7 +222,7 @@ def test_a_dump_does_not_start_anew_at_every_write(host, monkeypatch):
     def write(self, limit=None):
         steps.append(1)
         assert len(steps) < 500, "it started anew"
-        with contextlib.closing(sqlite3.connect(str(host.database))) as con, con:
+        with contextlib.closing(sqlite3.connect(str(host.database), isolation_level=None)) as con:
             con.execute("INSERT INTO invoice VALUES (NULL, 1, 'between')")
 
     monkeypatch.setattr(databases, "_PAGES", 1)
