@@ -228,8 +228,9 @@ REFUSALS = [
     ),
     Refusal(
         "a state directory that cannot be made",
-        "C001 was refused: /proc/nowhere: No such file or directory. The restore point cannot be kept there; set "
-        "rollback_state_dir to a directory that this account may write to. | Nothing was touched.",
+        "C001 was refused: /proc/nowhere: No such file or directory. <account> cannot keep a restore point there. Set "
+        "rollback_state_dir to a directory that this account may enter and write to, such as /var/tmp/changeops. | "
+        "Nothing was touched.",
         Given(more=(("rollback_state_dir", "/proc/nowhere"),)),
     ),
 ]
