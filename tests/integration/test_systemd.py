@@ -484,9 +484,9 @@ REFUSALS = [
     ),
     Refusal(
         "a user without a systemd",
-        "The systemd of user deploy does not answer: <what it said>. "
-        "Let it run without a login: loginctl enable-linger deploy",
-        Given({}, [], ("stop", "preflight"), ["shop-web"], user="deploy"),
+        "The systemd of user games does not answer: <what it said>. "
+        "Let it run without a login: loginctl enable-linger games",
+        Given({}, [], ("stop", "preflight"), ["shop-web"], user="games"),
     ),
     Refusal(
         "a unit whose stop takes too long",
