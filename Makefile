@@ -26,7 +26,7 @@ lint:
 	@$(IN_VENV) tests/lint
 
 # What runs on hosts is tested by ansible-test with every Python that a host may have, all else with the controller's.
-HOSTS := tests/unit/plugins/modules tests/unit/plugins/module_utils
+HOSTS := tests/unit/plugins/modules/ tests/unit/plugins/module_utils/
 
 test: lint
 	@tests/system-packages

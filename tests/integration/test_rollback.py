@@ -44,7 +44,7 @@ def test_rolled_back_and_a_second_run_changes_nothing(ops: Ops, shop: Shop) -> N
 def test_the_restore_point_is_private_and_complete(ops: Ops, shop: Shop) -> None:
     assert ops.rollback().returncode == 0
     (point,) = [path for path in (ops.root / "state").iterdir() if path.is_dir()]
-    # An environment that was moved aside keeps its modes, since it may be moved back; nobody can enter the folder above.
+    # An environment that was moved aside keeps its modes, for the way back; nobody else can enter the folder above.
     assert [path.stat().st_mode & 0o777 for path in point.glob("*/environments")] == [0o700]
     for path in (point, *point.rglob("*")):
         if not path.is_symlink() and "environments" not in path.parts[:-1]:
