@@ -6,8 +6,12 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import pytest
+
+# The oldest Python of hosts, and the one of the default controller. The newest runs everything in make test-newest.
+WITH_ALEMBIC = ((3, 8), (3, 11))
 
 # Reasons that begin so are about who runs the tests: a few cases exist for root only, a few for all others.
 WHO = ("Skipped: root may ", "Skipped: only root ")
@@ -16,8 +20,17 @@ WHO = ("Skipped: root may ", "Skipped: only root ")
 def pytest_configure(config):
     """Let tests share what a session makes, a database server say: ansible-test would run each in a fork of its own."""
     forked = config.pluginmanager.get_plugin("ansible_forked")
+    config.in_ansible_test = forked is not None
     if forked:
         config.pluginmanager.unregister(forked)
+
+
+def pytest_collection_modifyitems(config, items):
+    """Where ansible-test goes through all Pythons, try Alembic, which takes minutes, with two of them."""
+    if config.in_ansible_test and sys.version_info[:2] not in WITH_ALEMBIC:
+        left_out = [item for item in items if item.path.name.startswith("test_alembic_")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
 
 
 def _fail_if_skipped(report):

@@ -230,7 +230,7 @@ REFUSALS = [
     ),
     Refusal(
         "a migration file that cannot be read",
-        "Alembic cannot use <file>: invalid syntax (newest.py, line 3)",
+        "Alembic cannot use <file>: <problem> (newest.py, line 3)",
         {"edit": ("newest", "from alembic import op", "from alembic import")},
     ),
     Refusal(
@@ -241,7 +241,7 @@ REFUSALS = [
     ),
     Refusal(
         "a section of the configuration that there is not",
-        "Alembic cannot use <file>: No 'script_location' key found in configuration<more>",
+        "Alembic cannot use <file>: No <what is missing>",
         {"section": "shop"},
     ),
     Refusal(

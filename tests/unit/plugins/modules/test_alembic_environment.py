@@ -114,11 +114,12 @@ def other_directory(project):
     project.env("os.chdir('migrations')\nengine = create_engine('sqlite:///../var/shop.db')")
 
 
+# Alembic reads pyproject.toml since 1.16, which is not for every Python.
+READS_PYPROJECT = (Path(alembic.__file__).parent / "templates" / "pyproject").is_dir()
 PROJECTS = [
     generic,
     asynchronous,
-    pyproject,
-    pyproject_alone,
+    *([pyproject, pyproject_alone] if READS_PYPROJECT else []),
     extra_arguments,
     configuration_and_section_elsewhere,
     environment_file,
