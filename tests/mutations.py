@@ -89,6 +89,42 @@ MUTATIONS = [
         "pass",
         "tests/unit/plugins/modules/test_backup_extras.py::test_a_dump_does_not_start_anew_at_every_write",
     ),
+    Mutation(
+        "environment files",
+        "plugins/module_utils/_phase.py",
+        '{**os.environ, **read_environment(params.get("environment_files") or [])}',
+        "dict(os.environ)",
+        "tests/unit/plugins/module_utils/test_phase.py::test_commands_have_the_variables_of_the_environment_files",
+    ),
+    Mutation(
+        "user of a plan in a command line",
+        "plugins/plugin_utils/_plan_check.py",
+        "if become_user and not _USER.fullmatch(become_user):",
+        "if False:",
+        "tests/unit/plugins/plugin_utils/test_plan_check.py::test_a_fault_has_its_line_and_the_words_to_type",
+    ),
+    Mutation(
+        "irreversible migration",
+        "plugins/module_utils/_alembic_driver.py",
+        "    graph.refuse_irreversible(undone)\n",
+        "",
+        "tests/unit/plugins/modules/test_alembic_downgrade_refused.py::test_preflight_refuses_with_a_sentence",
+    ),
+    Mutation(
+        "sessions on PostgreSQL",
+        "plugins/module_utils/_alembic_pg_transaction.py",
+        "named, hidden = sessions(con, server.own)",
+        "named, hidden = [], False",
+        "tests/unit/plugins/modules/test_alembic_postgresql_refused.py::"
+        "test_it_refuses_with_a_sentence_and_leaves_everything",
+    ),
+    Mutation(
+        "check that is required",
+        "plugins/module_utils/_verify.py",
+        'one["required"] is required]',
+        "not required]",
+        "tests/unit/plugins/modules/test_verify.py::test_all_failures_are_named_together",
+    ),
 ]
 
 
