@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import re
 import typing as t
@@ -48,20 +49,20 @@ class Look:
         return self.scene.commands.within(self.timeout)
 
 
-class Kind:
+class Kind(abc.ABC):
     """One kind of check. Subclasses hold no state."""
 
     lasting = False  # looked at again while the app must stay healthy
     at_the_end = False  # looked at once, when all others are settled
     keeps = False  # main compares with what preflight took down
 
+    @abc.abstractmethod
     def called(self, options: Options) -> str:
         """A name for a check that was given none."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def faults(self, options: Options, scene: Scene) -> t.Iterator[str]:
         """What is wrong with the options, each a sentence."""
-        raise NotImplementedError
 
     def missing(self, options: Options, scene: Scene) -> t.Iterator[str]:
         """What preflight does not find on this host and the check needs, each a sentence."""
@@ -72,18 +73,18 @@ class Kind:
         return True
 
     def keep(self, look: Look) -> tuple[t.Any, str]:
-        """What main compares with, as JSON values, and what that is, in a few words.
+        """What main compares with, as JSON values, and what that is, in a few words; asked of kinds that keep.
 
         :raises PhaseError: it cannot be had.
         """
-        raise NotImplementedError
+        return None, ""
 
+    @abc.abstractmethod
     def attempt(self, look: Look) -> Verdict:
         """Look once.
 
         :raises PhaseError, OSError: it cannot be looked at; that is the evidence then.
         """
-        raise NotImplementedError
 
 
 def short(text: str, limit: int) -> str:

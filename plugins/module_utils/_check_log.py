@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import abc
 import json
 import os
 import re
@@ -59,9 +60,9 @@ class OfLog(Kind):
                 except re.error as exc:
                     yield f"'{pattern}' in `{option}` is no regular expression: {exc}. Correct it."
 
+    @abc.abstractmethod
     def lines(self, look: Look) -> t.Iterator[Found]:
         """What was written since the mark in ``look.kept``."""
-        raise NotImplementedError
 
     def attempt(self, look: Look) -> Verdict:
         """Read what is new."""

@@ -8,6 +8,7 @@ Neither can be written to: each query has a connection of its own, which is read
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import hashlib
 import os
@@ -24,7 +25,7 @@ from ._libpq import Postgresql, by_address, by_variable
 Row = t.List[t.Optional[str]]  # cells as text; NULL is None
 
 
-class Database:
+class Database(abc.ABC):
     """What checks ask a database."""
 
     name = ""
@@ -34,24 +35,24 @@ class Database:
         """Why it cannot be there, as far as that is known without asking."""
         return iter(())
 
+    @abc.abstractmethod
     def query(self, sql: str, timeout: float) -> list[Row]:
         """The rows that a query gives.
 
         :raises PhaseError: it is refused, or not done within ``timeout`` seconds.
         """
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def tables(self, timeout: float) -> dict[str, str]:
         """The tables, and how each is written in SQL."""
-        raise NotImplementedError
 
     def quote(self, name: str) -> str:
         """A name in SQL."""
         return '"' + name.replace('"', '""') + '"'
 
+    @abc.abstractmethod
     def digests(self, table: str, columns: t.Sequence[str], timeout: float) -> list[Row]:
         """For each row the value of the first column, and a digest of all columns."""
-        raise NotImplementedError
 
 
 class Sqlite(Database):
