@@ -39,4 +39,4 @@ test-newest: export ANSIBLE_CORE := ansible-core
 test-newest:
 	@tests/bootstrap dev
 	@tests/system-packages
-	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" pytest -n 2 --dist worksteal
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" pytest -n 2 --dist worksteal $(HOSTS:%=--ignore=%)
