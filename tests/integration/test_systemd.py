@@ -67,8 +67,8 @@ def systemd(booted: Systemd) -> t.Iterator[Systemd]:
 SLEEP = "[Service]\nExecStart=sleep 1000\n"
 INSTALL = "[Install]\nWantedBy=multi-user.target default.target\n"
 SOCKET = "[Socket]\nListenStream=127.0.0.1:18080\n[Install]\nWantedBy=sockets.target\n"
-# One process, not a shell with a child: in a container with cgroup v1 systemd is not told that a cgroup is empty, so a stop
-# that ends the main process before its child can wait for ever.
+# One process, not a shell with a child: with cgroup v1 nobody tells systemd in a container that a cgroup is empty, so a
+# stop that ends the main process before its child can wait for ever.
 NOTIFY = (
     "[Service]\nType=notify\nExecStart=python3 -c 'import os, socket, time; time.sleep(0.5);"
     ' socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b"READY=1", os.environ["NOTIFY_SOCKET"]);'
