@@ -30,6 +30,9 @@ options:
       - V(hosts) gives the hosts of the plan and of all its phases, for the C(hosts) keyword of a play.
       - V(hosts) fails, with a sentence, when the change cannot be rolled back, when the plan has no phases, when a
         pattern matches no host of the inventory, and when C(--limit) leaves none of the hosts.
+      - It fails as well when C(--limit) leaves out one of the hosts that share a database, unless the plan says
+        C(schema_compatible). Hosts share one where fewer of them downgrade it than have services stopped for it.
+      - It warns of other hosts that C(--limit) leaves out, by name.
     type: str
     choices: [plan, hosts]
     default: plan
@@ -123,9 +126,12 @@ from ansible.inventory.manager import InventoryManager
 from ansible.plugins.loader import vars_loader
 from ansible.plugins.lookup import LookupBase
 from ansible.utils.collection_loader._collection_finder import _get_collection_role_path
+from ansible.utils.display import Display
 from ansible_collections.changeops.rollback.plugins.plugin_utils._plan import Plan, find_plan, near
 from ansible_collections.changeops.rollback.plugins.plugin_utils._plan_check import load_plan
 from ansible_collections.changeops.rollback.plugins.plugin_utils._plan_yaml import PlanError
+
+display = Display()
 
 STEPS = ("preflight", "main", "recover", "close")
 
@@ -204,10 +210,20 @@ class LookupModule(LookupBase):
             hosts.update(dict.fromkeys(found))
         limit = variables.get("ansible_limit")
         if limit:
+            downgraded, served = _shared_database(plan, inventory)
             inventory.subset(limit)
-            if not _match(inventory, ",".join(hosts)):
+            left = _match(inventory, ",".join(hosts))
+            if not left:
                 known = f"{_some(hosts)}. Limit the run to some of these."
                 raise AnsibleError(f"--limit {limit} leaves none of the hosts of {where}: {known}")
+            left_out = [host for host in hosts if host not in left]
+            if set(left_out) & {*downgraded, *served}:
+                reason = _torn(downgraded, served, left_out)
+                raise AnsibleError(f"--limit {limit} leaves out {_some(left_out)} of {where}: {reason}")
+            if left_out:
+                display.warning(
+                    f"--limit {limit} leaves out {_some(left_out)}: {plan.change} is not rolled back there."
+                )
         return ",".join(hosts)
 
     def _inventory(self, variables: dict[str, t.Any]) -> InventoryManager:
@@ -241,6 +257,37 @@ def _role_path(role: str, plan: Plan) -> Path:
             f"ansible-galaxy collection install {collection}"
         )
     return Path(found[1])
+
+
+def _shared_database(plan: Plan, inventory: InventoryManager) -> tuple[list[str], list[str]]:
+    """Return the hosts that downgrade a database, and those whose services are stopped for it.
+
+    Both are empty where each of the latter downgrades its own, and where both releases run on both schemas.
+    """
+    names = {"alembic_downgrade": dict[str, None](), "service_stop": dict[str, None]()}
+    for phase in plan.phases:
+        name = phase.role.removeprefix("changeops.rollback.")
+        if name in names:
+            names[name].update(dict.fromkeys(_match(inventory, phase.hosts or plan.hosts)))
+    downgraded, served = map(list, names.values())
+    if plan.schema_compatible or not downgraded or set(served) <= set(downgraded):
+        return [], []
+    return downgraded, served
+
+
+def _torn(downgraded: list[str], served: list[str], left_out: list[str]) -> str:
+    """Say what comes of it when a limit leaves out some of the hosts that share a database."""
+    missed = [host for host in downgraded if host in left_out]
+    if missed:
+        harm = f"the database, which {_some(missed)} downgrades, would keep the newer schema under reverted code"
+    else:
+        apps = [host for host in served if host in left_out]
+        harm = f"the database that {_some(served)} share would be downgraded while apps on {_some(apps)} still use it"
+    return (
+        f"{harm}. Run it without --limit; hosts that are rolled back already are only verified. Take a host that is "
+        "gone out of the inventory. Where each release runs on either schema, say `schema_compatible: true` in "
+        "the plan."
+    )
 
 
 def _match(inventory: InventoryManager, pattern: str) -> list[str]:

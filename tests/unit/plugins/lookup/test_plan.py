@@ -168,6 +168,70 @@ def test_a_limit_that_leaves_a_host_is_fine(ops: Path, limit: str) -> None:
     assert plan_lookup("C001", variables={"ansible_limit": limit}, want="hosts") == "web1,web2"
 
 
+SHARED = """\
+title: T
+date: 2026-11-20
+hosts: shop
+phases:
+- {role: service_stop}
+- {role: alembic_downgrade, hosts: '%s', vars: {alembic_downgrade_from: aa, alembic_downgrade_to: bb}}
+- {role: git_revert, vars: {git_revert_commits: [4f1c2e9]}}
+"""
+WITHOUT = (
+    " Run it without --limit; hosts that are rolled back already are only verified. Take a host that is gone out of "
+    "the inventory. Where each release runs on either schema, say `schema_compatible: true` in the plan."
+)
+
+
+@pytest.mark.parametrize(
+    ("downgraded", "limit", "words"),
+    [
+        (
+            "web1",
+            "web1",
+            "--limit web1 leaves out web2 of C001 (changes/C001.yml): the database that web1, web2 share would be "
+            "downgraded while apps on web2 still use it.",
+        ),
+        (
+            "db1",
+            "web1,db1",
+            "--limit web1,db1 leaves out web2 of C001 (changes/C001.yml): the database that web1, web2 share would be "
+            "downgraded while apps on web2 still use it.",
+        ),
+        (
+            "db1",
+            "shop",
+            "--limit shop leaves out db1 of C001 (changes/C001.yml): the database, which db1 downgrades, would keep "
+            "the newer schema under reverted code.",
+        ),
+    ],
+)
+def test_a_limit_must_not_tear_what_shares_a_database(ops: Path, downgraded: str, limit: str, words: str) -> None:
+    (ops / "changes").mkdir()
+    path = ops / "changes" / "C001.yml"
+    path.write_text(SHARED % downgraded)
+    given = {"variables": {"ansible_limit": limit}, "want": "hosts"}
+    assert failure("C001", **given) == words + WITHOUT
+    path.write_text(SHARED % downgraded + "schema_compatible: true\n")
+    assert "web1" in plan_lookup("C001", **given)
+
+
+@pytest.mark.parametrize(
+    ("downgraded", "limit", "left_out"),
+    [("shop", "web1", "web2"), ("shop[0]", "shop", ""), ("db1", "all", ""), ("db1", "web*,db1", "")],
+)
+def test_what_a_limit_leaves_out_is_named(
+    ops: Path, monkeypatch: pytest.MonkeyPatch, downgraded: str, limit: str, left_out: str
+) -> None:
+    (ops / "changes").mkdir()
+    (ops / "changes" / "C001.yml").write_text(SHARED % downgraded)
+    said: list[str] = []
+    monkeypatch.setattr(plan.display, "warning", said.append)
+    plan_lookup("C001", variables={"ansible_limit": limit}, want="hosts")
+    expected = [f"--limit {limit} leaves out {left_out}: C001 is not rolled back there."] if left_out else []
+    assert said == expected
+
+
 def test_a_change_that_cannot_be_rolled_back_has_a_plan_but_no_hosts(ops: Path) -> None:
     (ops / "changes").mkdir()
     head = "title: T\ndate: 2026-11-20\nhosts: shop\n"
