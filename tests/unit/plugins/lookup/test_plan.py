@@ -16,6 +16,7 @@ from ansible.errors import AnsibleError
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 from ansible_collections.changeops.rollback.plugins.lookup import plan
+from ansible_collections.changeops.rollback.tests.unit.refusals import Refusal
 
 PLAN = "title: {title}\ndate: 2026-11-20\nhosts: {hosts}\nphases:\n- role: git_revert\n  hosts: '{phase_hosts}'\n"
 NAME = "changeops.rollback.plan"
@@ -183,35 +184,37 @@ WITHOUT = (
 )
 
 
-@pytest.mark.parametrize(
-    ("downgraded", "limit", "words"),
-    [
-        (
-            "web1",
-            "web1",
-            "--limit web1 leaves out web2 of C001 (changes/C001.yml): the database that web1, web2 share would be "
-            "downgraded while apps on web2 still use it.",
-        ),
-        (
-            "db1",
-            "web1,db1",
-            "--limit web1,db1 leaves out web2 of C001 (changes/C001.yml): the database that web1, web2 share would be "
-            "downgraded while apps on web2 still use it.",
-        ),
-        (
-            "db1",
-            "shop",
-            "--limit shop leaves out db1 of C001 (changes/C001.yml): the database, which db1 downgrades, would keep "
-            "the newer schema under reverted code.",
-        ),
-    ],
-)
-def test_a_limit_must_not_tear_what_shares_a_database(ops: Path, downgraded: str, limit: str, words: str) -> None:
+REFUSALS = [
+    Refusal(
+        "a limit that leaves out apps on a shared database",
+        "--limit web1 leaves out web2 of C001 (changes/C001.yml): the database that web1, web2 share would be "
+        "downgraded while apps on web2 still use it." + WITHOUT,
+        ("web1", "web1"),
+    ),
+    Refusal(
+        "the same, with a database host of its own",
+        "--limit web1,db1 leaves out web2 of C001 (changes/C001.yml): the database that web1, web2 share would be "
+        "downgraded while apps on web2 still use it." + WITHOUT,
+        ("db1", "web1,db1"),
+    ),
+    Refusal(
+        "a limit that leaves out the host that downgrades",
+        "--limit shop leaves out db1 of C001 (changes/C001.yml): the database, which db1 downgrades, would keep "
+        "the newer schema under reverted code." + WITHOUT,
+        ("db1", "shop"),
+    ),
+]
+
+
+@pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: refusal.case)
+def test_a_limit_must_not_tear_what_shares_a_database(ops: Path, refusal: Refusal) -> None:
+    downgraded, limit = refusal.given
     (ops / "changes").mkdir()
     path = ops / "changes" / "C001.yml"
     path.write_text(SHARED % downgraded)
     given = {"variables": {"ansible_limit": limit}, "want": "hosts"}
-    assert failure("C001", **given) == words + WITHOUT
+    text = failure("C001", **given)
+    assert refusal.matches(text), text
     path.write_text(SHARED % downgraded + "schema_compatible: true\n")
     assert "web1" in plan_lookup("C001", **given)
 
