@@ -10,8 +10,8 @@ import sys
 
 import pytest
 
-# The oldest Python of hosts, and the one of the default controller. The newest runs everything in make test-newest.
-WITH_ALEMBIC = ((3, 8), (3, 11))
+# The oldest Python of hosts, the one of the default controller, and the newest.
+WITH_ALEMBIC = ((3, 8), (3, 11), (3, 13))
 
 # Reasons that begin so are about who runs the tests: a few cases exist for root only, a few for all others.
 WHO = ("Skipped: root may ", "Skipped: only root ")
@@ -26,7 +26,7 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Where ansible-test goes through all Pythons, try Alembic, which takes minutes, with two of them."""
+    """Where ansible-test goes through all Pythons, try Alembic, which takes minutes, with three of them."""
     if config.in_ansible_test and sys.version_info[:2] not in WITH_ALEMBIC:
         left_out = [item for item in items if item.path.name.startswith("test_alembic_")]
         config.hook.pytest_deselected(items=left_out)

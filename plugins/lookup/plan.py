@@ -268,7 +268,7 @@ def _shared_database(plan: Plan, inventory: InventoryManager) -> tuple[list[str]
     for phase in plan.phases:
         name = phase.role.removeprefix("changeops.rollback.")
         if name in names:
-            names[name].update(dict.fromkeys(_match(inventory, phase.hosts or plan.hosts)))
+            names[name].update(dict.fromkeys(_match(inventory, phase.hosts)))
     downgraded, served = map(list, names.values())
     if plan.schema_compatible or not downgraded or set(served) <= set(downgraded):
         return [], []

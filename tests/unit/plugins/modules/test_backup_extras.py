@@ -193,7 +193,7 @@ def test_a_sqlite_database_is_dumped_while_the_app_writes(host, journal):
     try:
         params = {"databases": [{"sqlite": str(host.database)}]}
         host.step("preflight", **params)
-        while not written:
+        while not written and app.is_alive():
             time.sleep(0.001)
         started = time.monotonic()
         report = host.step("main", **params)
