@@ -4,7 +4,7 @@
 #
 # PYTHON=python3.12 chooses the interpreter for .venv, ANSIBLE_CORE='ansible-core==2.20.*' the Ansible.
 
-.PHONY: demo demo-stop docs lint test test-newest
+.PHONY: demo demo-stop docs lint molecule test test-newest
 export ANSIBLE_CORE PYTHON
 IN_VENV := PATH="$(CURDIR)/.venv/bin:$$PATH"
 
@@ -32,6 +32,12 @@ test: lint
 	@tests/system-packages
 	@$(IN_VENV) tests/ansible-test units $(HOSTS)
 	@$(IN_VENV) pytest -n 2 --dist worksteal $(HOSTS:%=--ignore=%)
+
+# Each role alone on real hosts, or one: make molecule ROLE=git_revert
+molecule:
+	@tests/bootstrap dev
+	@tests/system-packages
+	@$(IN_VENV) molecule/run test $(if $(ROLE),--scenario-name $(ROLE),--all)
 
 test-newest: export VENV := .venv-newest
 test-newest: export PYTHON := python3.13

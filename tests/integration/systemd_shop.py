@@ -31,6 +31,15 @@ ExecStart={repo}/.venv/bin/uvicorn --factory shop.main:create_app --port {port}
 [Install]
 WantedBy=multi-user.target
 """
+# The app as it was shipped, whatever was done to it.
+RESET = f"""\
+systemctl stop shop-web
+rm -rf {ROOT} /var/lib/changeops /srv/shop/.local /srv/shop/.cache /etc/systemd/system/shop-web.service.d
+cp -a /srv/shop/pristine {ROOT}
+systemctl daemon-reload
+systemctl enable --quiet shop-web
+systemctl start shop-web
+"""
 LOOK = """\
 import hashlib, json, os, pathlib, sqlite3, subprocess, sys, time, urllib.error, urllib.request
 facts = json.loads(sys.argv[1])
@@ -111,10 +120,7 @@ class SystemdShop:
         )
 
     def reset(self) -> None:
-        self.host.sh(
-            f"systemctl stop shop-web; rm -rf {ROOT} /var/lib/changeops /srv/shop/.local /srv/shop/.cache;"
-            f"cp -a /srv/shop/pristine {ROOT}; systemctl start shop-web"
-        )
+        self.host.sh(RESET)
 
     def state(self) -> dict[str, t.Any]:
         """All that a rollback may change, as one value to compare."""
