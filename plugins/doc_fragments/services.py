@@ -24,7 +24,7 @@ options:
         description:
           - The service's name. For systemd a unit of any kind (C(shop-web), C(shop-cleanup.timer), C(shop.target),
             C(shop-worker@1.service)) or a pattern for all loaded instances (C(shop-worker@*.service)), which
-            O(step=preflight) looks up; for supervisord a program, C(group:program), or C(group:*) for all programs of a
+            the preflight looks up; for supervisord a program, C(group:program), or C(group:*) for all programs of a
             group; for commands any name.
           - With a unit of systemd goes what would start it again or is stopped with it, namely its sockets, timers and
             paths, what they trigger, and units that are C(PartOf=) it. Instances are stopped and started in the order

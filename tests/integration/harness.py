@@ -195,7 +195,7 @@ class Ops:
         (self.root / "inventory" / "group_vars").mkdir(parents=True, exist_ok=True)
         (self.root / "changes").mkdir(exist_ok=True)
         (self.root / "ansible.cfg").write_text("[defaults]\ninventory = inventory\n")
-        for name in ("rollback", "history"):
+        for name in ("rollback", "history", "status"):
             (self.root / f"{name}.yml").write_text(
                 f"---\n- name: Run {name}\n  ansible.builtin.import_playbook: changeops.rollback.{name}\n"
             )

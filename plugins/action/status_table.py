@@ -1,0 +1,71 @@
+# Copyright: changeops.rollback contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Show the plans and the fleet's truth table. It works on the controller; see the module ``status_table``."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import typing as t
+
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+from ansible_collections.changeops.rollback.plugins.plugin_utils import _status_view as view
+from ansible_collections.changeops.rollback.plugins.plugin_utils._history import (
+    HistoryError,
+    Store,
+    now_utc,
+    state_dir,
+    store_url,
+)
+from ansible_collections.changeops.rollback.plugins.plugin_utils._history_process import this_process
+from ansible_collections.changeops.rollback.plugins.plugin_utils._history_spool import replay
+
+ARGUMENTS: dict[str, dict[str, t.Any]] = {
+    "plans": {"type": "list", "elements": "dict", "default": []},
+    "found": {"type": "dict", "default": {}},
+    "url": {"type": "str", "no_log": True},
+}
+LEFT_OUT = "not asked: --limit leaves it out"
+LAST = 50  # runs among which one that was no dry run is looked for
+
+
+def last_runs(url: str, changes: t.Iterable[str]) -> dict[str, dict[str, t.Any]]:
+    """The last run of each change that was no dry run, without its phases.
+
+    :raises HistoryError: the history cannot be read.
+    """
+    store = Store(url, now_utc, sys.executable)
+    replay(state_dir(os.environ) / "spool", store)
+    here, found = this_process(os.getppid()), {}
+    for change in changes:
+        runs = [run for run in store.runs(here, change, "", LAST) if not run["check_mode"]]
+        if runs:
+            found[change] = {name: value for name, value in runs[0].items() if name != "phases"}
+    return found
+
+
+class ActionModule(ActionBase):
+    TRANSFERS_FILES = False
+    _requires_connection = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        variables = task_vars or {}
+        result = super().run(None, variables)
+        args = self.validate_argument_spec(ARGUMENTS)[1]
+        url = store_url(args["url"], self._templar.template(variables.get("rollback_history_url")), os.environ)
+        plans, found, width = args["plans"], args["found"], shutil.get_terminal_size((120, 24)).columns
+        runs, without = {}, ""
+        try:
+            runs = last_runs(url, [plan["change"] for plan in plans])
+        except HistoryError as exc:  # the hosts are worth seeing all the same
+            without = str(exc)
+        hosts = sorted({*found, *(host for plan in plans for host in plan["hosts"])})
+        rows = [view.row(host, found[host]) if host in found else view.Row(host, said=LEFT_OUT) for host in hosts]
+        width = max(width, 80)
+        text = [view.plans_table(plans, None if without else runs, now_utc(), width), view.truth_table(rows, width)]
+        Display().display("\n" + "\n\n".join([*text, *([f"The history cannot be read. {without}"] if without else [])]))
+        odd = sorted({host for host, _column, _name in view.odd_ones(rows)})
+        return dict(result, changed=False, runs=runs, odd=odd)

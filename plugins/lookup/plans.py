@@ -1,0 +1,93 @@
+# Copyright: changeops.rollback contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The lookup changeops.rollback.plans."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: plans
+short_description: Find the rollback plans, sound or not
+version_added: 1.0.0
+description:
+  - Finds all plans, or those of the changes that are named, where P(changeops.rollback.plan#lookup) looks for one.
+  - Each is checked. A plan with faults is named with them and does not hide the others.
+author:
+  - changeops.rollback contributors (@changeops)
+options:
+  _terms:
+    description:
+      - IDs of changes. Without one, or with an empty one, all plans are found.
+      - A change that has no plan is an error.
+    type: list
+    elements: raw
+  changes_dir:
+    description: Folder where the plans are, as for P(changeops.rollback.plan#lookup).
+    type: str
+    vars:
+      - name: rollback_changes_dir
+"""
+
+EXAMPLES = r"""
+- name: Name all plans
+  ansible.builtin.debug:
+    msg: "{{ query('changeops.rollback.plans') | map(attribute='change') | join(', ') }}"
+"""
+
+RETURN = r"""
+_list:
+  description:
+    - A dictionary for each plan, by ID of the change.
+    - C(fault) says why the plan cannot be run, and is empty where it can.
+    - C(hosts) are the names of the hosts of the plan and its phases. C(accounts) are the ways in which phases become a
+      user, each with the names of its hosts.
+  type: list
+  elements: dict
+  sample:
+    - change: C001
+      title: Add invoice totals
+      fault: ""
+      hosts: [web1, web2]
+      accounts: [{become: true, become_user: shop, hosts: [web1, web2], phases: [1-git_revert]}]
+"""
+
+import typing as t
+
+from ansible.errors import AnsibleError
+from ansible.inventory.manager import InventoryManager
+from ansible_collections.changeops.rollback.plugins.lookup.plan import LookupModule as PlanLookup
+from ansible_collections.changeops.rollback.plugins.lookup.plan import _match
+from ansible_collections.changeops.rollback.plugins.plugin_utils._plan import Plan, list_plans
+from ansible_collections.changeops.rollback.plugins.plugin_utils._plan_yaml import PlanError
+
+
+class LookupModule(PlanLookup):
+    def run(self, terms: list[t.Any], variables: dict[str, t.Any] | None = None, **kwargs: t.Any) -> list[t.Any]:
+        variables = variables or {}
+        self.set_options(var_options=variables, direct=kwargs)
+        named = [str(term) for term in terms if term]
+        inventory = self._inventory(variables)
+        plans = []
+        for change in named or list_plans(self._directories(variables)):
+            try:
+                plans.append(_standing(self._plan(change, variables), inventory))
+            except PlanError as error:
+                if named:
+                    raise AnsibleError(str(error)) from error
+                more = len(error.faults) - 1
+                fault = f"{str(error).splitlines()[0]}{f' And {more} more.' if more else ''}"
+                plans.append({"change": change, "title": "", "fault": fault, "hosts": [], "accounts": []})
+        return plans
+
+
+def _standing(plan: Plan, inventory: InventoryManager) -> dict[str, t.Any]:
+    hosts = list(dict.fromkeys(host for pattern in plan.patterns for host in _match(inventory, pattern)))
+    fault = ""
+    if not plan.possible:
+        fault = f"cannot be rolled back: {plan.reason}"
+    elif not plan.phases:
+        fault = f"has no phases (method {plan.method}): follow it by hand."
+    elif not hosts:
+        fault = f"its hosts ({', '.join(plan.patterns)}) are not in the inventory."
+    accounts = [dict(account, hosts=_match(inventory, account["hosts"])) for account in plan.accounts]
+    return {"change": plan.change, "title": plan.title, "fault": fault, "hosts": hosts, "accounts": accounts}

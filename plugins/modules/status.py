@@ -1,0 +1,141 @@
+#!/usr/bin/python
+# Copyright: changeops.rollback contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: status
+short_description: Read how an app stands on a host
+description:
+  - Reads the commit, branch and changed files of an app's code, the revision of its database, digests of its config and
+    the states of its services.
+  - It changes nothing. What cannot be read is said in RV(unread), and all the rest is returned all the same.
+  - Where it runs as root, git runs as the owner of the work tree.
+author:
+  - changeops.rollback contributors (@changeops)
+extends_documentation_fragment:
+  - changeops.rollback.services
+options:
+  repo:
+    description: The app's git work tree, or the symlink to its current release.
+    type: path
+  config:
+    description:
+      - Files and folders whose content is compared, absolute or relative to O(repo). Of a folder in git the tracked
+        files count, of any other folder all files.
+    type: list
+    elements: path
+    default: []
+  databases:
+    description:
+      - Databases whose Alembic revision is read, each with the table in which Alembic keeps it.
+      - A database is the path of an SQLite file, a URL without a password, or C(${NAME}), a variable of
+        O(environment_files) with the whole URL.
+    type: dict
+    default: {}
+  environment_files:
+    description: Files on the host with C(KEY=value) lines, for the commands that read a database or a service.
+    type: list
+    elements: path
+    default: []
+  timeout:
+    description: Seconds for all of it. Each part has 20 at most.
+    type: float
+    default: 60.0
+attributes:
+  check_mode:
+    description: Can run in C(check_mode) and only reads.
+    support: full
+  diff_mode:
+    description: It changes nothing.
+    support: none
+  platform:
+    description: Hosts that can be read.
+    platforms: posix
+    support: full
+seealso:
+  - module: changeops.rollback.status_table
+"""
+
+EXAMPLES = r"""
+- name: Read how the shop stands
+  changeops.rollback.status:
+    repo: /srv/shop
+    config: [config, /etc/shop/shop.env]
+    databases:
+      ${SHOP_DATABASE_URL}: alembic_version
+    environment_files: [/etc/shop/shop.env]
+    services:
+      - name: shop-web
+        manager: systemd
+  register: shop
+"""
+
+RETURN = r"""
+repo:
+  description: O(repo) as it was given.
+  returned: success
+  type: str
+  sample: /srv/shop
+code:
+  description:
+    - C(commit), C(branch) (empty where HEAD is detached), C(changed) (tracked files that differ from the commit) and
+      C(release) (the name of the folder that O(repo) points to, where it is a symlink).
+    - V(null) without O(repo), or where it cannot be read.
+  returned: success
+  type: dict
+  sample: {commit: 4f1c2e9f0d8f4a5b6c7d8e9f0a1b2c3d4e5f6a7b, branch: main, changed: [], release: ""}
+revisions:
+  description: The revisions at which each database stands, by its address as it was given. V(base) is none.
+  returned: success
+  type: dict
+  sample: {/srv/shop/shop.db: [51b7d9aa]}
+digest:
+  description: SHA-256 over RV(files). Empty where there are none.
+  returned: success
+  type: str
+  sample: 60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752
+files:
+  description: SHA-256 of each config file, by its path as it was given. Empty for a file that is not there.
+  returned: success
+  type: dict
+  sample: {config/app.toml: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08}
+services:
+  description: V(running), V(stopped), V(failed), V(working) (a job under way) or V(unknown) for each service.
+  returned: success
+  type: dict
+  sample: {shop-web: running}
+unread:
+  description:
+    - What could not be read and why. Keys are C(environment), C(code), C(revisions), C(files) and C(services).
+  returned: success
+  type: dict
+  sample: {revisions: there is no file /srv/shop/shop.db on this host. Give the path of the SQLite file.}
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.changeops.rollback.plugins.module_utils._services import SERVICES_ARGUMENT
+from ansible_collections.changeops.rollback.plugins.module_utils._status import read_status
+
+
+def main():
+    """Read how the app stands."""
+    module = AnsibleModule(
+        argument_spec={
+            "repo": {"type": "path"},
+            "config": {"type": "list", "elements": "path", "default": []},
+            "databases": {"type": "dict", "default": {}},
+            "services": SERVICES_ARGUMENT,
+            "environment_files": {"type": "list", "elements": "path", "default": []},
+            "timeout": {"type": "float", "default": 60.0},
+        },
+        supports_check_mode=True,
+    )
+    module.exit_json(changed=False, **read_status(module.params))
+
+
+if __name__ == "__main__":
+    main()

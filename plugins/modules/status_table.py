@@ -1,0 +1,72 @@
+#!/usr/bin/python
+# Copyright: changeops.rollback contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: status_table
+short_description: Show the plans, and how the app stands on each host
+description:
+  - Shows each plan with its last run, and a line for each host with the commit, branch, changed files, revision, digest
+    of the config and service states that M(changeops.rollback.status) found there.
+  - Behind what differs from most hosts stands an exclamation mark, and below the table what it is on the others. Hosts
+    are compared where the last part of O(found)'s C(repo) is the same; a release's symlink is left out of that.
+  - It works on the controller, so run it once. Needs SQLAlchemy in the Python that runs Ansible for the last runs.
+author:
+  - changeops.rollback contributors (@changeops)
+options:
+  plans:
+    description: Plans, as P(changeops.rollback.plans#lookup) gives them. Hosts of theirs that O(found) lacks are named.
+    type: list
+    elements: dict
+    default: []
+  found:
+    description: Results of M(changeops.rollback.status) by host, also those of hosts that failed or are unreachable.
+    type: dict
+    default: {}
+  url:
+    description: Database that keeps the history, as for M(changeops.rollback.history_info).
+    type: str
+attributes:
+  action:
+    description: Works on the controller, as an action plugin.
+    support: full
+  check_mode:
+    description: Can run in C(check_mode) and only reads.
+    support: full
+  diff_mode:
+    description: It changes nothing.
+    support: none
+  platform:
+    description: Hosts that can be worked on. Hosts are not touched.
+    platforms: posix
+    support: full
+seealso:
+  - module: changeops.rollback.status
+  - module: changeops.rollback.history_info
+"""
+
+EXAMPLES = r"""
+- name: Show the plans and the fleet
+  changeops.rollback.status_table:
+    plans: "{{ query('changeops.rollback.plans') }}"
+    found: "{{ dict(ansible_play_hosts_all | zip(ansible_play_hosts_all | map('extract', hostvars, 'shop'))) }}"
+  run_once: true
+"""
+
+RETURN = r"""
+runs:
+  description: The last run of each change, as M(changeops.rollback.history_info) returns it, without its phases.
+  returned: success
+  type: dict
+  sample: {C001: {id: 20261122T231500-C001-1a2b, outcome: succeeded, summary: 7 phases done on 3 hosts.}}
+odd:
+  description: The hosts on which something differs.
+  returned: success
+  type: list
+  elements: str
+  sample: [web2]
+"""

@@ -1,0 +1,229 @@
+# Copyright: changeops.rollback contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The plans and how each stands, and the fleet's truth table, as text. Pure functions. Private to this collection."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import datetime
+import textwrap
+import typing as t
+from pathlib import Path
+
+from ..module_utils._redact import redact
+from ..module_utils._words import age, listed
+
+Values = t.Mapping[str, t.Any]
+
+NO_PLANS = "There is no plan yet. The plan of change C001 is changes/C001.yml."
+NO_HOSTS = "No plan names a host of this inventory."
+NEVER = "never run"
+MARK = " !"  # behind what differs; it needs no colour
+UNREAD = {"code": "code", "revisions": "revision", "files": "config", "services": "services"}
+_SHORT = 10  # letters of a hash
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A host. ``found``: what the module ``status`` returned; ``said``: why there is nothing of that, if so.
+
+    ``app``: hosts with the same one are compared.
+    """
+
+    host: str
+    found: Values = dataclasses.field(default_factory=dict)
+    said: str = ""
+    app: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Fact:
+    """Something that a host has: compared by ``value``, shown as ``text``. ``name``: what hosts have in common."""
+
+    name: str
+    value: t.Any
+    text: str
+
+
+def row(host: str, result: Values) -> Row:
+    """A host by the result of its task, which may have failed."""
+    if result.get("unreachable"):
+        return Row(host, said=f"unreachable: {_sentence(result)}")
+    if result.get("failed") or "unread" not in result:
+        return Row(host, said=f"cannot be read: {_sentence(result)}")
+    place = Path(result["repo"])
+    release = (result["code"] or {}).get("release")
+    return Row(host, result, app=place.parent.name if release else place.name)
+
+
+def _sentence(result: Values) -> str:
+    words = result.get("module_stderr") or result.get("msg") or "see above"
+    return redact(str(words).strip().splitlines()[0].removeprefix("Task failed: "))
+
+
+def plans_table(
+    plans: t.Sequence[Values], runs: t.Mapping[str, Values] | None, now: datetime.datetime, width: int
+) -> str:
+    """The plans, each with its last run.
+
+    :arg plans: each with ``change``, ``title`` and ``fault``, why it cannot be run, if so.
+    :arg runs: the last run by change, as ``Store.runs`` gives it; None where they cannot be read.
+    """
+    if not plans:
+        return NO_PLANS
+    cells = []
+    for plan in plans:
+        run = (runs or {}).get(plan["change"])
+        if run is None:
+            cells.append([plan["change"], NEVER if runs is not None else "?", "", "", plan["title"]])
+            continue
+        started = datetime.datetime.fromisoformat(run["started"])
+        outcome = run["outcome"] or "running"
+        when = run["started"][:16].replace("T", " ")
+        cells.append([plan["change"], when, age((now - started).total_seconds()), outcome, plan["title"]])
+    lines = _columns(["change", "last run (UTC)", "age", "outcome", "title"], cells, width)
+    notes = [f"{plan['change']}: {plan['fault']}" for plan in plans if plan["fault"]]
+    return "\n".join([*lines, *_notes(notes, width)])
+
+
+def truth_table(rows: t.Sequence[Row], width: int) -> str:
+    """A line for each host. Behind what differs from most hosts stands a ``!``, and below the table what that is."""
+    if not rows:
+        return NO_HOSTS
+    odd = odd_ones(rows)
+    footnotes: list[str] = []
+
+    def cell(row: Row, kind: str, column: str) -> str:
+        if kind in row.found["unread"]:
+            footnotes.append(f"{row.host}, {UNREAD[kind]}: {row.found['unread'][kind]}")
+            return f"? ({len(footnotes)})"
+        facts = _facts(row)[column]
+        return ", ".join(fact.text + (MARK if (row.host, column, fact.name) in odd else "") for fact in facts) or "-"
+
+    kinds = [("code", "commit"), ("code", "branch"), ("code", "dirty"), ("revisions", "revision"), ("files", "config")]
+    cells = []
+    for row in rows:
+        if row.said:
+            cells.append([row.host, row.said])
+            continue
+        if "code" in row.found["unread"]:  # one sentence for three columns
+            whole = [cell(row, "code", "commit"), "", ""]
+            whole += [cell(row, kind, column) for kind, column in kinds[3:]]
+        else:
+            whole = [cell(row, kind, column) for kind, column in kinds]
+        cells.append([row.host, *whole, cell(row, "services", "services")])
+        if "environment" in row.found["unread"]:
+            footnotes.append(f"{row.host}, environment: {row.found['unread']['environment']}")
+    lines = _columns(["host", *(column for _kind, column in kinds), "services"], cells, width)
+    numbered = [f"({number}) {text}" for number, text in enumerate(footnotes, 1)]
+    return "\n".join([*lines, *_notes(numbered, width), *_notes(list(_differences(rows, odd)), width)])
+
+
+def odd_ones(rows: t.Sequence[Row]) -> dict[tuple[str, str, str], str]:
+    """What is odd, by host, column and name, and in words how it is on most hosts; empty where hosts are at odds.
+
+    Hosts of one app are compared. Where no value is on more than half of them, all are odd.
+    """
+    odd: dict[tuple[str, str, str], str] = {}
+    alike: dict[tuple[str, str, str], list[tuple[str, _Fact]]] = {}
+    for row in rows:
+        if not row.said:
+            for column, facts in _facts(row).items():
+                for fact in facts:
+                    alike.setdefault((row.app, column, fact.name), []).append((row.host, fact))
+    for (_app, column, name), having in alike.items():
+        counts = collections.Counter(fact.value for _host, fact in having)
+        most = max((fact for _host, fact in having), key=lambda fact: counts[fact.value])
+        clear = counts[most.value] * 2 > len(having)
+        for host, fact in having:
+            if fact.value != most.value or not clear:
+                odd[host, column, name] = most.text if clear else ""
+    return odd
+
+
+def _facts(row: Row) -> dict[str, list[_Fact]]:
+    found, unread = row.found, row.found["unread"]
+    code = None if "code" in unread else found["code"]
+    facts: dict[str, list[_Fact]] = {column: [] for column in ("commit", "branch", "dirty", "revision", "config")}
+    if code:
+        commit = code["commit"] or code["release"]
+        facts["commit"] = [_Fact("", commit, code["commit"][:_SHORT] or code["release"])]
+        if code["commit"]:
+            facts["branch"] = [_Fact("", code["branch"], code["branch"] or "(none)")]
+            changed = len(code["changed"])
+            text = "no" if not changed else "1 file" if changed == 1 else f"{changed} files"
+            facts["dirty"] = [_Fact("", tuple(code["changed"]), text)]
+    for number, revisions in enumerate(found["revisions"].values()):
+        facts["revision"].append(_Fact(str(number), tuple(revisions), "+".join(one[:12] for one in revisions)))
+    if found["digest"]:
+        facts["config"] = [_Fact("", found["digest"], found["digest"][:_SHORT])]
+    facts["services"] = [_Fact(name, word, f"{name} {word}") for name, word in found["services"].items()]
+    return facts
+
+
+def _differences(rows: t.Sequence[Row], odd: t.Mapping[tuple[str, str, str], str]) -> t.Iterator[str]:
+    """A sentence for each host that is odd, and one for what hosts without a majority differ in."""
+    at_odds: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        said = []
+        for (host, column, name), most in odd.items():
+            if host != row.host:
+                continue
+            words = name if column == "services" else column
+            if not most:
+                at_odds.setdefault((row.app, words), []).append(host)
+                continue
+            (fact,) = [fact for fact in _facts(row)[column] if fact.name == name]
+            files = ""
+            if column in ("config", "dirty"):
+                changed = _other_files(row, rows, odd) if column == "config" else row.found["code"]["changed"]
+                files = ", ".join(changed[:5])
+            where = f" ({files})" if files else ""
+            said.append(f"{'' if column == 'services' else column + ' '}{fact.text}{where}, most have {most}")
+        if said:
+            yield f"{row.host} is odd: {'; '.join(said)}."
+    for (_app, words), hosts in at_odds.items():
+        files = ""
+        if words == "config":
+            one, *others = [row for row in rows if row.host in hosts]
+            names = sorted({name for other in others for name in _differing(one, other)})
+            files = f" ({', '.join(names[:5])})"
+        yield f"{listed(hosts)} differ in {words}{files}, and no value is on most of them."
+
+
+def _other_files(row: Row, rows: t.Sequence[Row], odd: t.Mapping[tuple[str, str, str], str]) -> list[str]:
+    """The config files that differ from a host that has what most have."""
+    for other in rows:
+        comparable = not other.said and other.app == row.app and other.found["digest"]
+        if comparable and (other.host, "config", "") not in odd:
+            return _differing(row, other)
+    return []
+
+
+def _differing(one: Row, other: Row) -> list[str]:
+    mine, theirs = one.found["files"], other.found["files"]
+    return sorted(name for name in {*mine, *theirs} if mine.get(name) != theirs.get(name))
+
+
+def _columns(head: t.Sequence[str], rows: t.Sequence[t.Sequence[str]], width: int) -> list[str]:
+    """Rows below their heads. The last cell of a row takes what is left of the width, and further lines if need be."""
+    last = len(head) - 1
+    whole = [row for row in rows if len(row) > last]
+    wide = [max(len(row[column]) for row in [head, *whole]) for column in range(last)]
+    wide[0] = max(len(row[0]) for row in [head, *rows])
+    lines = []
+    for row in [list(head), ["-" * size for size in [*wide, len(head[-1])]], *rows]:
+        start = "  ".join(cell.ljust(size) for cell, size in zip(row[:-1], wide, strict=False)) + "  "
+        parts = textwrap.wrap(row[-1], max(width - len(start), 20), break_on_hyphens=False) or [""]
+        lines += [(start + parts[0]).rstrip(), *(" " * len(start) + part for part in parts[1:])]
+    return lines
+
+
+def _notes(notes: t.Sequence[str], width: int) -> list[str]:
+    """Sentences below a table, after an empty line."""
+    wrapped = [
+        textwrap.fill(" ".join(note.split()), width, subsequent_indent="  ", break_on_hyphens=False) for note in notes
+    ]
+    return ["", *wrapped] if wrapped else []

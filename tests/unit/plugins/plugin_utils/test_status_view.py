@@ -1,0 +1,189 @@
+# Copyright: changeops.rollback contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The tables of status.yml, as they are read."""
+
+from __future__ import annotations
+
+import datetime
+import typing as t
+
+import pytest
+from ansible_collections.changeops.rollback.plugins.plugin_utils._status_view import plans_table, row, truth_table
+
+OLD, NEW = "51d0e2f0" * 5, "8ae1f0c2" * 5
+FILES = {"config/app.toml": "a" * 64, "/etc/shop.env": "b" * 64}
+
+
+def host(
+    commit: str = OLD,
+    branch: str = "main",
+    changed: t.Sequence[str] = (),
+    repo: str = "/srv/shop",
+    release: str = "",
+    unread: dict[str, str] | None = None,
+    **found: t.Any,
+) -> dict[str, t.Any]:
+    code = {"commit": commit, "branch": branch, "changed": list(changed), "release": release}
+    whole = {
+        "repo": repo,
+        "code": code,
+        "revisions": {"/srv/shop.db": ["51b7d9aa"]},
+        "digest": "c" * 64,
+        "files": FILES,
+        "services": {"web": "running", "worker": "running"},
+        "unread": unread or {},
+    }
+    return {**whole, **found}
+
+
+GONE = {"unreachable": True, "msg": "Task failed: Failed to connect to the host via ssh: timed out"}
+OTHER_CONFIG = {"digest": "d" * 64, "files": {**FILES, "config/app.toml": "e" * 64}}
+
+# What is found, the cells that are marked, and what stands below the table.
+CASES = {
+    "all alike": ([host(), host(), host()], [], []),
+    "another commit": (
+        [host(), host(commit=NEW), host()],
+        ["8ae1f0c28a !"],
+        ["web2 is odd: commit 8ae1f0c28a, most have 51d0e2f051."],
+    ),
+    "the first is the odd one": (
+        [host(branch="fix"), host(), host()],
+        ["fix !"],
+        ["web1 is odd: branch fix, most have main."],
+    ),
+    "detached": ([host(), host(), host(branch="")], ["(none) !"], ["web3 is odd: branch (none), most have main."]),
+    "an edited file": (
+        [host(), host(changed=["shop/main.py"]), host()],
+        ["1 file !"],
+        ["web2 is odd: dirty 1 file (shop/main.py), most have no."],
+    ),
+    "another revision": (
+        [host(), host(revisions={"/srv/shop.db": ["8ae1f0c2"]}), host()],
+        ["8ae1f0c2 !"],
+        ["web2 is odd: revision 8ae1f0c2, most have 51b7d9aa."],
+    ),
+    "other config": (
+        [host(), host(), host(**OTHER_CONFIG)],
+        ["dddddddddd !"],
+        ["web3 is odd: config dddddddddd (config/app.toml), most have cccccccccc."],
+    ),
+    "one service of two": (
+        [host(), host(services={"web": "stopped", "worker": "running"}), host()],
+        ["web stopped !"],
+        ["web2 is odd: web stopped, most have web running."],
+    ),
+    "two things on one host": (
+        [host(), host(commit=NEW, branch="fix"), host()],
+        ["8ae1f0c28a !", "fix !"],
+        ["web2 is odd: commit 8ae1f0c28a, most have 51d0e2f051; branch fix, most have main."],
+    ),
+    "no majority": (
+        [host(), host(commit=NEW)],
+        ["51d0e2f051 !", "8ae1f0c28a !"],
+        ["web1 and web2 differ in commit, and no value is on most of them."],
+    ),
+    "no majority in config": (
+        [host(), host(**OTHER_CONFIG)],
+        ["cccccccccc !", "dddddddddd !"],
+        ["web1 and web2 differ in config (config/app.toml), and no value is on most of them."],
+    ),
+    "unreachable, and no vote": (
+        [host(), GONE, host(commit=NEW), host()],
+        ["8ae1f0c28a !"],
+        ["web3 is odd: commit 8ae1f0c28a, most have 51d0e2f051."],
+    ),
+    "another app": ([host(), host(), host(commit=NEW, repo="/srv/billing")], [], []),
+    "one app in several places": (
+        [host(), host(repo="/opt/shop"), host(commit=NEW, repo="/home/x/shop")],
+        ["8ae1f0c28a !"],
+        ["web3 is odd: commit 8ae1f0c28a, most have 51d0e2f051."],
+    ),
+    "releases": (
+        [host(commit="", release=name, repo="/srv/shop/current") for name in ("r7", "r8", "r7")],
+        ["r8 !"],
+        ["web2 is odd: commit r8, most have r7."],
+    ),
+    "releases of two apps": (
+        [host(commit="", release=name, repo=f"/srv/{name}/current") for name in ("web", "worker", "web")],
+        [],
+        [],
+    ),
+    "a part that cannot be read": (
+        [host(), host(unread={"revisions": "there is no file x.db"}, revisions={}), host()],
+        [],
+        ["(1) web2, revision: there is no file x.db"],
+    ),
+    "code that cannot be read": (
+        [host(), {**host(unread={"code": "no git"}), "code": None}],
+        [],
+        ["(1) web2, code: no git"],
+    ),
+    "nothing is known of an app": (
+        [{**host(repo="", services={}, revisions={}, digest="", files={}), "code": None}],
+        [],
+        [],
+    ),
+}
+
+
+@pytest.mark.parametrize("width", [80, 100, 120])
+@pytest.mark.parametrize(("found", "marked", "below"), CASES.values(), ids=CASES)
+def test_what_is_odd_is_marked_and_said(found: list, marked: list[str], below: list[str], width: int) -> None:
+    rows = [row(f"web{number}", one) for number, one in enumerate(found, 1)]
+    text = truth_table(rows, width)
+    assert max(map(len, text.splitlines())) <= width
+    table, _empty, rest = text.partition("\n\n")
+    assert table.count(" !") == len(marked), text
+    for cell in marked:
+        assert cell in " ".join(table.split()), text
+    assert " ".join(rest.split()) == " ".join(below), text
+    for one in rows:
+        assert any(line.startswith(one.host) for line in table.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("result", "said"),
+    [
+        (GONE, "unreachable: Failed to connect to the host via ssh: timed out"),
+        ({"failed": True, "msg": "Missing sudo password\nmore"}, "cannot be read: Missing sudo password"),
+        ({"failed": True, "module_stderr": "sudo: a password is required\n", "msg": "x"}, "a password is required"),
+        ({"failed": True, "msg": "postgresql://u:hunter2@h/d is wrong"}, "postgresql://u:"),
+        ({}, "cannot be read: see above"),
+    ],
+)
+def test_a_host_without_an_answer_says_why(result: dict[str, t.Any], said: str) -> None:
+    text = truth_table([row("web1", host()), row("web2", result)], 100)
+    assert said in text
+    assert "hunter2" not in text
+
+
+def test_a_narrow_terminal_wraps_the_services_below_each_other() -> None:
+    many = {f"shop-worker-{number}": "running" for number in range(6)}
+    lines = truth_table([row("web1", host(services=many))], 80).splitlines()
+    assert len(lines) > 3
+    assert {line.index("shop-worker") for line in lines if "shop-worker" in line} == {lines[0].index("services")}
+
+
+PLAN = {"change": "C001", "title": "Add invoice totals", "fault": "", "hosts": ["web1"]}
+RUN = {"started": "2026-11-22T23:15:00.123Z", "outcome": "succeeded", "summary": "7 phases done on 3 hosts."}
+NOW = datetime.datetime(2026, 11, 23, 1, 20, tzinfo=datetime.UTC)
+
+
+@pytest.mark.parametrize(
+    ("plans", "runs", "words"),
+    [
+        ([PLAN], {"C001": RUN}, ["C001 2026-11-22 23:15 2 h 4 min succeeded Add invoice totals"]),
+        ([PLAN], {"C001": {**RUN, "outcome": None}}, ["running Add invoice totals"]),
+        ([PLAN], {}, ["C001 never run Add invoice totals"]),
+        ([PLAN], None, ["C001 ? Add invoice totals"]),
+        ([{**PLAN, "fault": "cannot be rolled back: gone"}], {}, ["C001: cannot be rolled back: gone"]),
+        ([PLAN, {**PLAN, "change": "C002"}], {"C002": RUN}, ["C001 never run", "C002 2026-11-22 23:15"]),
+        ([], {}, ["There is no plan yet."]),
+    ],
+)
+def test_plans(plans: list, runs: dict | None, words: list[str]) -> None:
+    text = plans_table(plans, runs, NOW, 100)
+    for some in words:
+        assert some in " ".join(text.split())
