@@ -17,10 +17,10 @@ import types
 import typing as t
 from pathlib import Path
 
-from ._alembic_export import Loss
 from ._alembic_graph import relative
 from ._alembic_keep import EXPORT, MANIFEST
 from ._alembic_parts import DRIVER
+from ._alembic_sayings import destroyed, sql_diff, standing, untried, way
 from ._alembic_sqlite import spoken
 from ._command import Commands, PhaseError
 from ._install_command import Trial
@@ -72,24 +72,6 @@ def shortage(needs: Sizes, free: t.Callable[[str], tuple[int, int]]) -> str | No
 def free_space(folder: str) -> tuple[int, int]:
     """The device of a directory and the bytes free on it."""
     return os.stat(folder).st_dev, shutil.disk_usage(folder).free
-
-
-def destroyed(losses: dict[str, Loss]) -> list[str]:
-    """What a downgrade destroys, as ``invoices.total (120 values)``, ``drafts (the table, 7 rows)``."""
-    words = []
-    for table, loss in sorted(losses.items()):
-        if loss["dropped"]:
-            words.append(f"{table} (the table, {loss['rows']} rows)")
-        else:
-            words += [f"{table}.{column} ({loss['values'][column]} values)" for column in loss["columns"]]
-    return words
-
-
-def sql_diff(found: dict[str, t.Any]) -> list[dict[str, str]]:
-    """The SQL of the downgrade and what it destroys, as Ansible shows it with ``--diff``."""
-    lines = [f"Downgrade of {_way(found)}:", *found["sql"]]
-    lines += [f"destroys: {words}" for words in destroyed(found["losses"])]
-    return [{"prepared": "\n".join(lines) + "\n"}]
 
 
 def _source(part: types.ModuleType) -> bytes:
@@ -251,11 +233,12 @@ def preflight(ctx: Context) -> Report:
             )
     report = Report("", pending=found["pending"])
     report.before = {"revision": spoken(found["current"]), "database": found["database"]}
+    report.facts = {"identity": found["identity"]}
     report.prepared = {key: found[key] for key in ("kind", "from", "to", "database", "version_table")}
     report.prepared.update(asked=asked, folder=str(folder), journal=noted.get("journal", found["journal"]))
     report.prepared.update(losses=found.get("losses"), sql=found.get("sql"), touched=found.get("touched"))
     if not found["pending"]:
-        report.msg = _standing(found)
+        report.msg = standing(found)
         return report
     needs = {} if found["kind"] else {os.path.dirname(os.path.realpath(found["database"])): 2 * found["size"]}
     part = str(ctx.point.state_dir)
@@ -266,15 +249,15 @@ def preflight(ctx: Context) -> Report:
     lost = destroyed(found["losses"]) + found.get("lost", [])
     kept = f"{', '.join(lost)}: exported first" if lost else "nothing"
     report.msg = (
-        f"The downgrade of {_way(found)} works on a copy of its schema, and so does the upgrade after it. "
+        f"The downgrade of {way(found)} works on a copy of its schema, and so does the upgrade after it. "
         f"It undoes {spoken(found['undone'])}, and destroys {kept}."
     )
     if found.get("untried"):
-        report.msg = f"The downgrade of {_way(found)} undoes {spoken(found['undone'])}. It was not tried."
+        report.msg = f"The downgrade of {way(found)} undoes {spoken(found['undone'])}. It was not tried."
         report.warnings.append(untried(found))
     if found["kind"] == "mysql":
         report.msg = (
-            f"The downgrade of {_way(found)} undoes {spoken(found['undone'])}, and destroys "
+            f"The downgrade of {way(found)} undoes {spoken(found['undone'])}, and destroys "
             f"{', '.join(lost) or 'nothing'}. Nothing is exported, as the plan accepts. It was not tried."
         )
     if found["beside"] and not noted:
@@ -283,7 +266,8 @@ def preflight(ctx: Context) -> Report:
             f"it. To keep it, write alembic_downgrade_to: [{', '.join(sorted([*found['to'], *found['beside']]))}]"
         )
     report.diff = sql_diff(found)
-    report.facts = {} if found.get("untried") else {"destroys": lost}
+    if not found.get("untried"):
+        report.facts["destroys"] = lost
     return report
 
 
@@ -293,25 +277,30 @@ def main(ctx: Context) -> Report:
     after = {"revision": spoken(noted["to"]), "database": noted["database"]}
     if ctx.check:
         if noted.get("sql") is None:
-            return Report(_standing(noted), after=after)
+            return Report(standing(noted), after=after)
+        if ctx.params["done_by"]:
+            return Report(f"{ctx.params['done_by']}, which has the same database, would downgrade {way(noted)}.")
         return Report(
-            f"Would downgrade {_way(noted)}.",
+            f"Would downgrade {way(noted)}.",
             changed=True,
             after=after,
             diff=sql_diff(noted),
             facts={"exported": {}},
         )
+    if ctx.params["done_by"]:
+        ctx.note(elsewhere=pending(ctx) and not (_kept(ctx) / MANIFEST).exists())
+        return Report(_look(ctx, "to"), after=after, facts={"exported": {}})
     reply = _drive(ctx, Path(noted["folder"]), "downgrade", **_task(noted))
     if not reply["changed"]:
         # Not by us, where nothing was kept: another host has the same database.
         ctx.note(elsewhere=pending(ctx) and not (_kept(ctx) / MANIFEST).exists())
-        return Report(_standing(noted), after=after, facts={"exported": {}})
+        return Report(standing(noted), after=after, facts={"exported": {}})
     exported = reply["exported"]
     ctx.note(exported=exported)
     words = ", ".join(f"{name} ({rows} rows)" for name, rows in sorted(exported.items()))
     return Report(
         "Downgraded {}; {}.".format(
-            _way(noted),
+            way(noted),
             f"exported {words} to {_kept(ctx) / EXPORT}" if words else "nothing had to be exported",
         ),
         changed=True,
@@ -326,6 +315,8 @@ def recover(ctx: Context) -> Report:
     noted = ctx.prepared
     started = ctx.state.get("progress") != FOUND and "database" in noted
     kept = (_kept(ctx) / MANIFEST).exists()
+    if ctx.params["done_by"] and not kept and pending(ctx):
+        return Report(_look(ctx, "from"))
     if not started or not (pending(ctx) or kept):
         return Report("The database had not been downgraded here, so there is nothing to put back.")
     if noted.get("elsewhere") and not kept:
@@ -349,6 +340,22 @@ def recover(ctx: Context) -> Report:
     )
 
 
+def _look(ctx: Context, place: str) -> str:
+    """Look whether another host has brought the database to ``place`` (from or to), and say so.
+
+    :raises PhaseError: it has not.
+    """
+    noted, host = ctx.prepared, ctx.params["done_by"]
+    reply = _drive(ctx, Path(noted["folder"]), "look", **_task(noted))
+    if not reply[place]:
+        raise PhaseError(
+            f"The database {noted['database']} stands at {spoken(reply['current'])}, not at {spoken(noted[place])}, "
+            f"where {host} was to bring it for all hosts that share it. Look what {host} says, and at what was "
+            "migrated by somebody else; then run the same command again."
+        )
+    return f"The database {noted['database']} stands at {spoken(noted[place])}; {host} saw to that for this host too."
+
+
 def _task(noted: dict[str, t.Any]) -> dict[str, t.Any]:
     task = {key: noted[key] for key in ("kind", "from", "to", "database", "version_table", "journal")}
     return dict(task, touched=noted.get("touched") or {})
@@ -359,24 +366,6 @@ def pending(ctx: Context) -> bool:
     return bool(ctx.before.get("revision") != spoken(ctx.prepared["to"]))
 
 
-def untried(found: dict[str, t.Any]) -> str:
-    """Say that preflight did not try the downgrade, why, and what holds nevertheless."""
-    return (
-        f"The downgrade of {found['database']} was not tried, because no scratch database could be made: "
-        f"{found['untried']}. Its statements were worked out, and main runs them in one transaction, which exports "
-        "what they destroy and is taken back if one fails. To have it tried, let the app's database user create "
-        "databases (ALTER ROLE ... CREATEDB) and install psql and pg_dump on this host."
-    )
-
-
 def _one_database(found: dict[str, t.Any], live: str) -> bool:
     name = str(found["database"])
     return name == live if found["kind"] else os.path.realpath(name) == os.path.realpath(live)
-
-
-def _standing(noted: dict[str, t.Any]) -> str:
-    return f"The database {noted['database']} stands at {spoken(noted['to'])} already."
-
-
-def _way(noted: dict[str, t.Any]) -> str:
-    return f"{noted['database']} from {spoken(noted['from'])} to {spoken(noted['to'])}"

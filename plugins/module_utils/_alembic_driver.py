@@ -29,15 +29,15 @@ from ._alembic_keep import (
     write_manifest,
 )
 from ._alembic_run import Migrations, Request
-from ._alembic_served import database_of, downgrade_served, expect_files, recover_served
+from ._alembic_served import database_of, downgrade_served, expect_files, look_served, recover_served
 from ._alembic_sqlite import DriverError, SqliteDatabase, Table, revisions, spoken, tables
 
 
 def act_inspect(request: Request) -> dict[str, t.Any]:
     """Say where the database stands, and try the downgrade on a copy of its schema. The live database is only read.
 
-    Returns ``database``, ``version_table``, ``current``, ``journal``, ``from`` and ``to`` (the rows of the version
-    table), ``pending`` and, where it is pending, ``undone``, ``beside``, ``losses``, ``sql``, ``size`` and
+    Returns ``database``, ``identity``, ``version_table``, ``current``, ``journal``, ``from`` and ``to`` (the rows of
+    the version table), ``pending`` and, where it is pending, ``undone``, ``beside``, ``losses``, ``sql``, ``size`` and
     ``export_size`` (bytes). With ``elsewhere`` in the request the downgrade is not tried here, but from a preserved
     checkout afterwards.
     """
@@ -51,6 +51,8 @@ def act_inspect(request: Request) -> dict[str, t.Any]:
     reply = {
         "kind": migrations.redirect.server.kind,
         "database": database.path,
+        # a file is known on its own host only, wherever it really lies
+        "identity": "" if isinstance(database, SqliteDatabase) else database.identity(),
         "version_table": migrations.version_table,
         "current": current,
         "journal": journal,
@@ -204,6 +206,15 @@ def act_downgrade(request: Request) -> dict[str, t.Any]:
     return {"changed": True, "exported": exported(kept)}
 
 
+def act_look(request: Request) -> dict[str, t.Any]:
+    """Say where a database stands that another host works on. Returns ``current``, ``from`` and ``to`` (whether it is
+    there).
+    """
+    migrations = Migrations(request)
+    current = look_served(migrations, request)
+    return {"current": current, **{place: migrations.graph.same(current, request[place]) for place in ("from", "to")}}
+
+
 def act_recover(request: Request) -> dict[str, t.Any]:
     """Undo ``act_downgrade``, however far it came. Returns ``changed``, ``exported`` and ``left`` (sentences)."""
     if request["kind"]:
@@ -264,7 +275,7 @@ def _same_database(migrations: Migrations, database: SqliteDatabase) -> None:
         )
 
 
-ACTIONS = {"inspect": act_inspect, "downgrade": act_downgrade, "recover": act_recover}
+ACTIONS = {"inspect": act_inspect, "look": act_look, "downgrade": act_downgrade, "recover": act_recover}
 
 
 def main() -> None:

@@ -40,6 +40,15 @@ SELECT id, user, host FROM information_schema.processlist
 WHERE db = DATABASE() AND user NOT IN ('system user', 'event_scheduler') ORDER BY 1 LIMIT 20
 """
 
+# MariaDB has no server_uuid before 10.10, and a machine may be a copy of another: the table's time tells these apart.
+IDENTITY = """
+SHOW VARIABLES WHERE Variable_name IN ('server_uuid', 'server_uid', 'hostname', 'port', 'datadir', 'server_id')
+"""
+MADE = """
+SELECT DATABASE(), create_time FROM information_schema.tables
+WHERE table_schema = DATABASE() AND table_name = :name AND create_time IS NOT NULL
+"""
+
 
 def _bare(name: str) -> str:
     return name[1:-1].replace("``", "`") if name.startswith("`") else name
@@ -123,6 +132,24 @@ class Look:
         """Nothing is to be taken back."""
 
 
+class Identify(Look):
+    """Tells this database from every other one."""
+
+    identity = ""
+
+    def begin(self, context: t.Any) -> bool:
+        """Ask the server for what is its own."""
+        import sqlalchemy as sa
+
+        con = context.connection
+        server = sorted(map(tuple, con.execute(sa.text(IDENTITY)).fetchall()))
+        made = con.execute(sa.text(MADE), {"name": context.version_table}).first()
+        if made and not context.version_table_schema:
+            words = [*(value for _name, value in server), *made, context.version_table]
+            self.identity = "mysql " + "/".join(map(str, words))
+        return False
+
+
 class Writing(Look):
     """The migrations with their statements written down instead of run."""
 
@@ -191,6 +218,12 @@ class MysqlDatabase:
         look = Look()
         self.migrations.visit(look)
         return look.heads, ""
+
+    def identity(self) -> str:
+        """What is the same on all hosts that share this database, and on no other; empty where that cannot be told."""
+        look = Identify()
+        self.migrations.visit(look)
+        return look.identity
 
     def rehearse(self, folder: str, newer: list[str], older: list[str], accepted: list[str]) -> dict[str, t.Any]:
         """Find what the downgrade destroys. The live database is only read.

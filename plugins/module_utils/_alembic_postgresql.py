@@ -29,6 +29,14 @@ FROM pg_database d WHERE d.datname = current_database()
 """
 
 
+# A start is known to the microsecond, so two servers do not share one, not even where one is a copy of the other. Any
+# role may ask for it, and it is the same through a pooler and by whatever name a host knows the server.
+IDENTITY = """
+SELECT CAST(extract(epoch FROM pg_postmaster_start_time()) * 1000000 AS bigint), oid
+FROM pg_database WHERE datname = current_database()
+"""
+
+
 class Look:
     """What is seen of the live database on a connection that cannot write; no migration runs."""
 
@@ -62,6 +70,16 @@ class Look:
 
     def close(self) -> None:
         """Nothing is to be taken back."""
+
+
+class Identify(Look):
+    """Tells this database, and this place in it for revisions, from every other one."""
+
+    identity = ""
+
+    def see(self, con: t.Any) -> None:
+        started, oid = ask(con, IDENTITY)[0]
+        self.identity = f"postgresql {started}/{oid}/{'.'.join(map(_quoted, self.version))}"
 
 
 class Measure(Look):
@@ -132,6 +150,10 @@ class PostgresqlDatabase:
     def state(self) -> tuple[list[str], str]:
         """The revisions that it stands at; the journal mode is of interest with SQLite only."""
         return self._look(Look(self.server, self.until)).heads, ""
+
+    def identity(self) -> str:
+        """What is the same on all hosts that share this database and the table of its revision, and on no other."""
+        return str(self._look(Identify(self.server, self.until)).identity)
 
     def _look(self, look: t.Any) -> t.Any:
         self.server.readonly = True

@@ -53,6 +53,11 @@ def expect_files(migrations: Migrations, request: Request) -> None:
         )
 
 
+def look_served(migrations: Migrations, request: Request) -> list[str]:
+    """The revisions that the database of preflight stands at."""
+    return _same(migrations, request).state()[0]
+
+
 def downgrade_served(request: Request) -> dict[str, t.Any]:
     """Downgrade the live database, keeping what that destroys. Returns ``changed`` and ``exported`` ({table: rows})."""
     migrations = Migrations(request)

@@ -101,6 +101,13 @@ options:
     type: list
     elements: str
     default: []
+  done_by:
+    description:
+      - Name of another host that has the same database and works on it for this one as well. Here it is only looked at
+        whether that host has done so, in V(main) and in V(recover).
+      - Hosts have the same database where V(preflight) returns the same RV(identity) on them. Not for SQLite.
+    type: str
+    default: ''
 """
 
 EXAMPLES = r"""
@@ -148,6 +155,13 @@ after:
   returned: success
   type: dict
   sample: {revision: 51b7d9aa, database: /srv/shop/shop.db, exported: {invoices: 120}}
+identity:
+  description:
+    - The same on all hosts that share this database, and on no other.
+    - Empty where that cannot be told, as for SQLite, whose file is known on its own host only.
+  returned: for O(step=preflight)
+  type: str
+  sample: postgresql 1795599123456789/16385/"public"."alembic_version"
 destroys:
   description: What the downgrade is going to destroy, and has therefore to export.
   returned: for O(step=preflight), when there is something to do
@@ -177,6 +191,7 @@ ARGS = {
     "preserve": {"type": "bool", "default": False},
     "install": {"type": "list", "elements": "str", "default": []},
     "accept_loss": {"type": "list", "elements": "str", "default": []},
+    "done_by": {"type": "str", "default": ""},
 }
 
 

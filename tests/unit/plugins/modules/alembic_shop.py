@@ -146,6 +146,7 @@ class Shop:
             "preserve": False,
             "install": [],
             "accept_loss": [],
+            "done_by": "",
             "timeout": 60.0,
             "wait": 0.0,
         }
