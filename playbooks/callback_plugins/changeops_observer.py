@@ -54,8 +54,11 @@ def _is_work(task: t.Any) -> bool:
     return bool(role) and role != RUN_ROLE and task.action.rpartition(".")[2] not in INCLUDES
 
 
-def _cause(result: t.Mapping[str, t.Any]) -> str:
+def _cause(result: t.Mapping[str, t.Any], task: str) -> str:
     """The message of a result, or of the first item of a loop that failed."""
+    if result.get("timedout"):  # by the keyword of that name, which ends Ansible's part of the task only
+        period = result["timedout"].get("period")
+        return f"'{task}' was given up after {period} s, and what it started may still run there."
     for item in result.get("results") or ():
         if isinstance(item, dict) and (item.get("failed") or item.get("unreachable")) and item.get("msg"):
             return str(item["msg"])
@@ -184,6 +187,6 @@ class CallbackModule(CallbackBase):
         if place:
             state = {name: values[name] for name in ("before", "after") if values.get(name)}
             changed = bool(values.get("changed"))
-            self._recorder.end(host.name, *place, status, changed, _cause(values), **state)
+            self._recorder.end(host.name, *place, status, changed, _cause(values, task.name), **state)
         elif bad:
-            self._recorder.problem(host.name, _cause(values))
+            self._recorder.problem(host.name, _cause(values, task.name))

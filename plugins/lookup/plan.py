@@ -92,6 +92,7 @@ _raw:
         - issue: Totals entered since the release are lost
           mitigation: Lost columns are exported first
       on_failure: recover
+      timeout: 1800
       path: /home/dana/ops/changes/C001.yml
       digest: 4b2a6e0c7d0f6c1bb3a1f1a1cf0b7f6b3cc1a0c4b7e2a1d0f9e8d7c6b5a49382
       estimate: 120

@@ -15,6 +15,7 @@ import dataclasses
 import os
 import shutil
 import tempfile
+import time
 import typing as t
 from pathlib import Path
 
@@ -33,6 +34,9 @@ COMMON_ARGUMENTS: dict[str, dict[str, t.Any]] = {
 }
 
 RECOVERY_TIMEOUT = 600.0  # seconds that recover has at least
+# Environment variables by which a run says which one it is, and how many seconds it has left.
+RUN = "CHANGEOPS_RUN"
+TIME_LEFT = "CHANGEOPS_TIME_LEFT"
 
 # How far a phase came, as noted in state.json.
 FOUND, STARTED, DONE, RECOVERED = "found", "started", "done", "recovered"
@@ -114,6 +118,7 @@ def run_step(
     lock = WorkLock(point.state_dir / "work.lock", f"{point.phase} of {point.root.name}")
     held = lock.acquire(params["wait"])
     try:
+        point.check_host(os.environ.get(RUN, ""))
         if step == "main" and point.standalone and point.read().get("progress") == DONE:
             # Alone and done: where nothing is left to do, keep what a recover of that needs.
             report = _check_step("preflight", params, point, functions)
@@ -227,6 +232,24 @@ def _check_step(
         return report
 
 
+@contextlib.contextmanager
+def in_time(params: dict[str, t.Any], environ: t.Mapping[str, str]) -> t.Iterator[dict[str, t.Any]]:
+    """Give ``params`` with a timeout that ends when the run's own time does.
+
+    :raises PhaseError: that time is up already; or what failed within says so, when it was up by then.
+    """
+    left = float(environ.get(TIME_LEFT) or "inf")
+    if left <= 0:
+        raise PhaseError("The run's time, `timeout` in the plan, was up before this phase began on this host.")
+    until = time.monotonic() + left
+    try:
+        yield dict(params, timeout=min(params["timeout"], left), wait=min(params["wait"], left))
+    except PhaseError as exc:
+        if time.monotonic() < until:
+            raise
+        raise PhaseError(f"{exc} The run's time, `timeout` in the plan, is up.", **exc.facts) from exc
+
+
 def run_module(
     argument_spec: dict[str, dict[str, t.Any]],
     preflight: Step,
@@ -246,9 +269,8 @@ def run_module(
     functions = {"preflight": preflight, "main": main, "recover": recover, **({"close": close} if close else {})}
     try:
         point = RestorePoint(module.params["restore_point"] or f"standalone/{phase}")
-        report = run_step(
-            module.params["step"], module.params, point, functions, module.check_mode, subject(module.params)
-        )
+        with in_time(module.params, os.environ) as params:
+            report = run_step(params["step"], params, point, functions, module.check_mode, subject(params))
     except PhaseError as exc:
         module.fail_json(msg=str(exc), **exc.facts)
     except OSError as exc:

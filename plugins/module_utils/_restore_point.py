@@ -179,6 +179,20 @@ class RestorePoint:
         write_json(self.part / "state.json", state)
         return state
 
+    def check_host(self, run: str) -> None:
+        """See that the host still belongs to ``run``; empty for any. To be asked under the work lock.
+
+        :raises PhaseError: its lock was broken, by a run that may be at work here by now or that is done.
+        """
+        lock = read_json(self.state_dir / "lock.json") or {}
+        if run and lock.get("run") != run:
+            by = "run {run} of {executed_by} from {controller} broke its lock and rolls back {change}"
+            raise PhaseError(
+                "Run {} has lost this host: {}. It does nothing more here.".format(
+                    run, by.format(**lock) if lock else "its lock was broken"
+                )
+            )
+
     def reset(self) -> None:
         """Forget this part, files and all."""
         shutil.rmtree(str(self.part), ignore_errors=True)

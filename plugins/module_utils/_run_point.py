@@ -83,15 +83,15 @@ def check_lock(point: RunPoint, params: Params, now: float) -> bool:
     mine = {params["run"], params["break_lock"], *params["finished_runs"]}
     adopt = bool(lock) and (lock.get("run") in mine or lock.get("restore_point") == point.root.name)
     if lock and not adopt:
+        wrong = "" if params["break_lock"] in params["finished_runs"] else params["break_lock"]
         raise PhaseError(
-            "This host is locked: {} is being rolled back by {} from {} since {} (run {}). Wait for it, or if you are "
-            "sure that it is dead, add: -e break_lock={}".format(
-                lock.get("change"),
-                lock.get("executed_by"),
-                lock.get("controller"),
-                age(now - float(lock.get("taken", now))),
-                lock.get("run"),
-                lock.get("run"),
+            "This host is locked: {change} is being rolled back by {executed_by} from {controller} since {age} (run "
+            "{run}). {wrong}Wait for it, or if you are sure that it is dead: ansible-playbook rollback.yml "
+            "-e change={mine} -e break_lock={run}".format(
+                **{key: lock.get(key) for key in ("change", "executed_by", "controller", "run")},
+                age=age(now - float(lock.get("taken", now))),
+                wrong=f"-e break_lock={wrong} names another run. " if wrong else "",
+                mine=params["change"],
             ),
             lock=lock,
         )
@@ -161,7 +161,7 @@ def opened(point: RunPoint, params: Params, check: bool, now: float | None = Non
     try:
         check_lock(point, params, now)
         _give_access(point, others)
-        _take(point, params, now)
+        _take(point, params, others, now)
         _clear_untouched(point, params)
         for other in point.unfinished_others():
             _close_info(Path(other["path"]), "abandoned", now)
@@ -209,9 +209,12 @@ def _clear_untouched(point: RunPoint, params: Params) -> None:
             shutil.rmtree(str(path.parent), ignore_errors=True)
 
 
-def _take(point: RunPoint, params: Params, now: float) -> None:
+def _take(point: RunPoint, params: Params, others: t.Sequence[int], now: float) -> None:
     holder = {key: params[key] for key in ("run", "change", "executed_by", "controller")}
-    write_json(point.state_dir / "lock.json", dict(holder, restore_point=point.root.name, taken=now))
+    path = point.state_dir / "lock.json"
+    write_json(path, dict(holder, restore_point=point.root.name, taken=now))
+    if others:  # their phases look whether the run still has the host
+        share(path, others, "r")
 
 
 def checked(point: RunPoint) -> Result:

@@ -76,7 +76,7 @@ class Phase:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """A checked plan. ``digest`` is the SHA-256 of the file's bytes, ``date`` is YYYY-MM-DD."""
+    """A checked plan. ``digest`` is the SHA-256 of the file's bytes, ``date`` is YYYY-MM-DD, ``timeout`` is seconds."""
 
     change: str
     title: str
@@ -92,6 +92,7 @@ class Plan:
     schema_compatible: bool = False
     risks: tuple[Risk, ...] = ()
     on_failure: str = "recover"
+    timeout: int | None = None
     phases: tuple[Phase, ...] = ()
 
     @property

@@ -20,7 +20,18 @@ from ._plan import COLLECTION, METHODS, ON_FAILURE, PHASES, Phase, Plan, Risk, n
 from ._plan_yaml import MAX_BYTES, Node, PlanError, read
 
 _PLAN_KEYS = (
-    *("title", "date", "implemented_by", "hosts", "rollback", "risks", "phases", "on_failure", "schema_compatible"),
+    *(
+        "title",
+        "date",
+        "implemented_by",
+        "hosts",
+        "rollback",
+        "risks",
+        "phases",
+        "on_failure",
+        "timeout",
+        "schema_compatible",
+    ),
 )
 _ROLLBACK_KEYS = ("possible", "reason", "method", "accept_loss")
 _RISK_KEYS = ("issue", "mitigation")
@@ -112,10 +123,18 @@ class _Check:
             hosts=self._text(values, "hosts"),
             risks=self._risks(values.get("risks")),
             on_failure=self._choice(values, "on_failure", ON_FAILURE),
+            timeout=self._duration(values, "timeout"),
             schema_compatible=bool(self._bool(values, "schema_compatible")),
         )
         plan = self._rollback(values.get("rollback"), plan)
-        return self._phases(root, values.get("phases"), plan)
+        plan = self._phases(root, values.get("phases"), plan)
+        if plan.timeout and (plan.estimate or 0) > plan.timeout:
+            self._fault(
+                values["timeout"].line,
+                f"`timeout` is {values['timeout'].describe()}, and the phases are estimated at {plan.estimate}s "
+                "together. Give the run more time, or mend the estimates.",
+            )
+        return plan
 
     def _rollback(self, node: Node | None, plan: Plan) -> Plan:
         if node is None or node.value is None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.changeops.rollback.plugins.module_utils._command import PhaseError
-from ansible_collections.changeops.rollback.plugins.module_utils._phase import Context, Report, run_step
+from ansible_collections.changeops.rollback.plugins.module_utils._phase import Context, Report, in_time, run_step
 from ansible_collections.changeops.rollback.plugins.module_utils._restore_point import RestorePoint
 
 PARAMS = {"timeout": 10.0, "wait": 1.0}
@@ -162,3 +162,24 @@ def test_commands_have_the_variables_of_the_environment_files(tmp_path: Path, st
     params = {**PARAMS, "environment_files": [str(tmp_path / "app.env")]}
     run_step(step, params, at(tmp_path), {"preflight": look, "main": look, "recover": look}, check)
     assert set(seen) == {"one two"}
+
+
+def test_what_is_left_of_the_run_ends_a_step_with_all_that_it_started(tmp_path: Path, number: Number) -> None:
+    child = tmp_path / "child"
+
+    def main(ctx: Context) -> Report:
+        ctx.commands.run(["sh", "-c", f"sleep 600 & echo $! > {child}; wait"])
+        return Report("never")
+
+    late = pytest.raises(PhaseError, match=r"did not finish within 2 s\. The run's time, `timeout` in the plan, is up")
+    with late, in_time(PARAMS, {"CHANGEOPS_TIME_LEFT": "2"}) as params:
+        run_step("main", params, at(tmp_path), {**number.functions, "main": main})
+    stat = Path(f"/proc/{int(child.read_text())}/stat")
+    assert not stat.exists() or " Z " in stat.read_text()
+    with (
+        pytest.raises(PhaseError, match="was up before this phase began"),
+        in_time(PARAMS, {"CHANGEOPS_TIME_LEFT": "-1"}),
+    ):
+        pytest.fail("it began")
+    with in_time(PARAMS, {"CHANGEOPS_TIME_LEFT": "60"}) as params:
+        assert params == PARAMS

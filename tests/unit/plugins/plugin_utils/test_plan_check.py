@@ -24,6 +24,7 @@ title: Add invoice totals
 date: 2026-11-20
 implemented_by: Dana Ng
 hosts: shop                     # inventory pattern
+timeout: 2h                     # of the whole run
 rollback:
   possible: true                # false needs `reason`; the rollback is then refused with it
   method: automated             # automated | git_revert | script | manual
@@ -77,7 +78,7 @@ def test_the_sample_plan_of_the_manual() -> None:
     assert plan.accept_loss == ("invoices.total", "audit")
     assert plan.digest == hashlib.sha256(SAMPLE.encode()).hexdigest()
     assert [phase.id for phase in plan.phases][:3] == ["1-backup", "2-service_stop", "3-alembic_downgrade"]
-    assert (plan.estimate, plan.complexity, plan.code_first) == (360, "complex", False)
+    assert (plan.timeout, plan.estimate, plan.complexity, plan.code_first) == (7200, 360, "complex", False)
     downgrade, revert, own = plan.phases[2], plan.phases[3], plan.phases[5]
     assert (downgrade.hosts, downgrade.timeout, downgrade.become) == ("shop[0]", 5400, None)
     assert downgrade.vars == {"alembic_downgrade_from": "8100000000", "alembic_downgrade_to": "51b7d9aa"}
@@ -173,6 +174,15 @@ WITH_PHASE = SMALL + "phases:\n- {role: verify}\n"  # 5 lines; what is added beg
         (WITH_PHASE + "risks: [late]\n", 6, "Write `- {issue: <what may go wrong>"),
         (WITH_PHASE + "risks:\n- {mitigation: a}\n", 7, "The risk has no `issue`"),
         (WITH_PHASE + "risks:\n- {isue: a}\n", 7, "Did you mean `issue`?"),
+        (WITH_PHASE + "timeout: 30\n", 6, "`timeout` is '30', which is not a duration. Say 90s, 2m or 1h30m"),
+        (WITH_PHASE + "timeout:\n", 6, "`timeout` is nothing, which is not a duration"),
+        (WITH_PHASE + "timeout: [30m]\n", 6, "`timeout` is a list, which is not a duration"),
+        (WITH_PHASE + "timeuot: 30m\n", 6, "Did you mean `timeout`?"),
+        (
+            SMALL + "timeout: 5m\nphases:\n- {role: backup, estimate: 3m}\n- {role: verify, estimate: 3m}\n",
+            4,
+            "`timeout` is '5m', and the phases are estimated at 360s together. Give the run more time",
+        ),
         (WITH_PHASE + "on_failure: [stop]\n", 6, "`on_failure` is a list. Write one of recover, stop"),
     ],
 )
@@ -189,6 +199,7 @@ def test_a_fault_has_its_line_and_the_words_to_type(text: str, line: int, words:
         "risks: [{issue: Late}]\n",
         "rollback: {possible: yes, method: manual}\n",
         "on_failure: stop\n",
+        "timeout: 30m\n",
         "schema_compatible: true\n",
         "implemented_by: 42\n",
     ],
