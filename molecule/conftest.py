@@ -18,6 +18,7 @@ class App:
         self.host = testinfra.get_host(f"ansible://{name}", ansible_inventory=inventory)
         self.facts: dict[str, t.Any] = self.host.ansible.get_variables()["shop"]
         self.repo: str = self.facts["repo"]
+        self.health = f"http://127.0.0.1:{self.facts['port']}/health"
 
     def run(self, *argv: str) -> str:
         """What a command prints, run as the app's owner."""
