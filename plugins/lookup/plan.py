@@ -75,6 +75,7 @@ _raw:
   description:
     - One dictionary for each change, or with O(want=hosts) one string of host names with commas between them.
     - Keys that the file leaves out have their default.
+    - C(batches) are the hosts of the play, split as C(serial) asks for; outside a play there are none.
   type: list
   elements: raw
   sample:
@@ -88,6 +89,8 @@ _raw:
       method: automated
       accept_loss: []
       schema_compatible: false
+      serial: [1, 25%]
+      batches: [[web1], [web2, web3], [web4, web5]]
       risks:
         - issue: Totals entered since the release are lost
           mitigation: Lost columns are exported first
@@ -128,6 +131,7 @@ from ansible.plugins.loader import vars_loader
 from ansible.plugins.lookup import LookupBase
 from ansible.utils.collection_loader._collection_finder import _get_collection_role_path
 from ansible.utils.display import Display
+from ansible_collections.changeops.rollback.plugins.plugin_utils._batches import split
 from ansible_collections.changeops.rollback.plugins.plugin_utils._plan import Plan, find_plan, near
 from ansible_collections.changeops.rollback.plugins.plugin_utils._plan_check import load_plan
 from ansible_collections.changeops.rollback.plugins.plugin_utils._plan_yaml import PlanError
@@ -151,7 +155,8 @@ class LookupModule(LookupBase):
             many = f"The plan has {len(error.faults)} faults.\n" if len(error.faults) > 1 else ""
             raise AnsibleError(f"{many}{error}") from error
         if want == "plan":
-            return [_with_steps(plan) for plan in plans]
+            hosts = variables.get("ansible_play_hosts_all") or []
+            return [{**_with_steps(plan), "batches": split(hosts, plan.serial)} for plan in plans]
         return [self._hosts(plan, variables) for plan in plans]
 
     def _plan(self, change: t.Any, variables: dict[str, t.Any]) -> Plan:

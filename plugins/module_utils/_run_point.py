@@ -224,6 +224,7 @@ def checked(point: RunPoint) -> Result:
         "changed": False,
         "msg": "All preflights of this host passed.",
         "pending": any(part.get("pending") for part in parts.values()),
+        "unfinished": any(part.get("progress") != DONE or part.get("pending") for part in parts.values()),
         "started": point.started,
         "progress": {name: part.get("progress") for name, part in parts.items()},
     }

@@ -147,6 +147,11 @@ pending:
   returned: for O(state=checked)
   type: bool
   sample: true
+unfinished:
+  description: Whether an earlier attempt left any phase undone on this host, or something is to be done again.
+  returned: for O(state=checked)
+  type: bool
+  sample: true
 started:
   description: Whether a phase had started on this host already, in an earlier attempt.
   returned: for O(state=checked)

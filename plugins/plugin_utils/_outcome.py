@@ -53,11 +53,15 @@ class End:
 
 @dataclasses.dataclass(frozen=True)
 class Decision:
-    """The outcome, one or two sentences about it, and whether any phase had begun to change a host."""
+    """The outcome, some sentences about it, and whether any phase had begun to change a host.
+
+    ``kept``: hosts of batches that were done, which stay rolled back although a later batch failed.
+    """
 
     outcome: str
     summary: str
     touched: bool
+    kept: frozenset[str] = frozenset()
 
 
 def shorten(text: str, length: int = MESSAGE_LENGTH) -> str:
@@ -139,24 +143,31 @@ def _interrupted(rows: t.Sequence[Row], end: End, touched: bool) -> Decision:
     return Decision(INTERRUPTED, text if touched else f"{text} No host had been changed.", touched)
 
 
-def _recovery(rows: t.Sequence[Row], started: t.Sequence[Row], end: End) -> tuple[bool, str]:
-    """Whether every host on which a phase began says that it is as it was, and a sentence about it.
+def _recovery(rows: t.Sequence[Row], started: t.Sequence[Row], end: End, kept: frozenset[str]) -> tuple[bool, str]:
+    """Whether every host on which a phase began says that it is as it was, and sentences about it.
 
     A phase of the user's own may have nothing to put back, so the rows alone do not tell.
+
+    :arg kept: hosts that stay rolled back.
     """
-    hosts = {row.host for row in started}
+    hosts = {row.host for row in started} - kept
+    untouched = {host for host, outcome in end.closed.items() if outcome == REFUSED} - hosts
     bad = [row for row in rows if row.step == RECOVER and row.status in BAD]
     whole = {h for h in hosts if end.closed.get(h) == RECOVERED} - {row.host for row in bad}
+    recovering = any(row.step == RECOVER for row in rows)
     words = []
     if bad:
         words.append(_failure(bad, "Recovery of {}"))
-    if any(row.step == RECOVER for row in rows):
+    if not recovering:
+        words.append("Nothing was put back.")
+    if kept or untouched:
+        named = (("Rolled back", kept), ("Put back", whole), ("Not as before", hosts - whole), ("Untouched", untouched))
+        words += [f"{what}: {count(len(names), 'host')} ({some(names)})." for what, names in named if names]
+    elif recovering:
         words.append(
             f"Put back on {count(len(whole), 'host')}." if whole == hosts else f"Not as before: {some(hosts - whole)}."
         )
-    else:
-        words.append("Nothing was put back.")
-    return whole == hosts and not bad, " ".join(words)
+    return bool(hosts) and whole == hosts and not bad, " ".join(words)
 
 
 def _dry_run(rows: t.Sequence[Row], end: End) -> Decision:
@@ -200,5 +211,8 @@ def decide(rows: t.Sequence[Row], end: End) -> Decision:
     if not bad and not problem and not told & {FAILED, RECOVERED}:
         return _interrupted(rows, end, True)
     cause = _failure(bad, "{}") if bad else problem or "It failed outside its phases."
-    put_back, words = _recovery(rows, started, end)
-    return Decision(RECOVERED if put_back and FAILED not in told else FAILED, f"{cause} {words}", True)
+    # Hosts end differently only where batches were done before the one that failed.
+    done = {host for host, outcome in end.closed.items() if outcome == SUCCEEDED} - {row.host for row in bad}
+    kept = frozenset(done) if told != {SUCCEEDED} else frozenset[str]()
+    put_back, words = _recovery(rows, started, end, kept)
+    return Decision(RECOVERED if put_back and FAILED not in told else FAILED, f"{cause} {words}", True, kept)

@@ -76,7 +76,10 @@ class Phase:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """A checked plan. ``digest`` is the SHA-256 of the file's bytes, ``date`` is YYYY-MM-DD, ``timeout`` is seconds."""
+    """A checked plan. ``digest`` is the SHA-256 of the file's bytes, ``date`` is YYYY-MM-DD, ``timeout`` is seconds.
+
+    ``serial`` has the sizes of batches, each a number of hosts or a percentage such as "25%"; empty is all at once.
+    """
 
     change: str
     title: str
@@ -90,6 +93,7 @@ class Plan:
     method: str = "automated"
     accept_loss: tuple[str, ...] = ()
     schema_compatible: bool = False
+    serial: tuple[int | str, ...] = ()
     risks: tuple[Risk, ...] = ()
     on_failure: str = "recover"
     timeout: int | None = None
@@ -145,6 +149,7 @@ class Plan:
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         values.update(
             accept_loss=list(self.accept_loss),
+            serial=list(self.serial),
             risks=[dataclasses.asdict(risk) for risk in self.risks],
             phases=[phase.as_dict() for phase in self.phases],
             estimate=self.estimate,

@@ -16,22 +16,13 @@ import re
 import typing as t
 from pathlib import Path
 
+from ._batches import batch_size
 from ._plan import COLLECTION, METHODS, ON_FAILURE, PHASES, Phase, Plan, Risk, near
 from ._plan_yaml import MAX_BYTES, Node, PlanError, read
 
 _PLAN_KEYS = (
-    *(
-        "title",
-        "date",
-        "implemented_by",
-        "hosts",
-        "rollback",
-        "risks",
-        "phases",
-        "on_failure",
-        "timeout",
-        "schema_compatible",
-    ),
+    *("title", "date", "implemented_by", "hosts", "rollback", "risks", "phases", "on_failure", "schema_compatible"),
+    *("timeout", "serial"),
 )
 _ROLLBACK_KEYS = ("possible", "reason", "method", "accept_loss")
 _RISK_KEYS = ("issue", "mitigation")
@@ -125,6 +116,7 @@ class _Check:
             on_failure=self._choice(values, "on_failure", ON_FAILURE),
             timeout=self._duration(values, "timeout"),
             schema_compatible=bool(self._bool(values, "schema_compatible")),
+            serial=self._serial(values.get("serial")),
         )
         plan = self._rollback(values.get("rollback"), plan)
         plan = self._phases(root, values.get("phases"), plan)
@@ -134,7 +126,29 @@ class _Check:
                 f"`timeout` is {values['timeout'].describe()}, and the phases are estimated at {plan.estimate}s "
                 "together. Give the run more time, or mend the estimates.",
             )
+        database = next((phase for phase in plan.phases if phase.ours == "alembic_downgrade"), None)
+        if plan.serial and database is not None and not plan.schema_compatible:
+            self._fault(
+                values["serial"].line,
+                f"With `serial`, phase {database.index} ({database.name}) would change the schema under hosts of later "
+                "batches, where the other release still runs. Take `serial` out; or where each release runs on either "
+                "schema, say `schema_compatible: true`.",
+            )
         return plan
+
+    def _serial(self, node: Node | None) -> tuple[int | str, ...]:
+        if node is None:
+            return ()
+        items = node.value if isinstance(node.value, list) else [node]
+        found = [(item, batch_size(item.text)) for item in items]
+        for item in [item for item, size in found if size is None] if items else [node]:
+            shown = item.describe() if items else "an empty list"
+            self._fault(
+                item.line,
+                f"`serial` is {shown}. Write how many hosts make a batch: `serial: 2`, `serial: 25%`, or with a canary "
+                "`serial: [1, 25%, 100%]`.",
+            )
+        return tuple(size for _item, size in found if size is not None)
 
     def _rollback(self, node: Node | None, plan: Plan) -> Plan:
         if node is None or node.value is None:

@@ -266,7 +266,9 @@ def last_words(run: t.Mapping[str, t.Any], decision: Decision, seconds: float) -
     if decision.outcome == SUCCEEDED:
         return [f"{change}: {SUCCEEDED} in {took}. {decision.summary} (run {run['id']})"]
     lines = [f"{change}: {decision.outcome} after {took} — {decision.summary} (run {run['id']})"]
-    if decision.outcome == RECOVERED:
+    if decision.kept and decision.outcome == RECOVERED:
+        lines.append(f"Next: ansible-playbook rollback.yml -e change={change} goes on with the hosts that are left.")
+    elif decision.outcome == RECOVERED:
         lines.append("The release that was being rolled back runs again.")
     elif decision.outcome == FAILED or (decision.outcome == INTERRUPTED and decision.touched):
         lines.append(f"Next: ansible-playbook rollback.yml -e change={change} resumes it.")

@@ -259,6 +259,25 @@ def test_checked_reads_what_the_phases_noted(state: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("progress", "pending", "unfinished"),
+    [
+        ("done", False, False),
+        ("done", None, False),
+        ("done", True, True),
+        ("started", False, True),
+        ("found", None, True),
+    ],
+)
+def test_a_host_is_finished_when_every_phase_is_done(
+    state: Path, progress: str, pending: bool | None, unfinished: bool
+) -> None:
+    opened(point(state, "R1"), params("R1"), check=False)
+    RestorePoint(str(state / "R1" / "1-backup")).write(progress="done", pending=None)
+    work(state, "R1", progress=progress, pending=pending)
+    assert checked(point(state, "R1"))["unfinished"] is unfinished
+
+
+@pytest.mark.parametrize(
     ("seconds", "said"), [(3, "3 s"), (200, "3 min"), (3600 * 3 + 300, "3 h 5 min"), (86400 * 4, "4 d")]
 )
 def test_age(seconds: float, said: str) -> None:

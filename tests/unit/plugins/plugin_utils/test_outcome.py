@@ -131,6 +131,21 @@ CASES = [
         "backup failed on web2: no space. Put back on 1 host.",
     ),
     (
+        "the batch of web2 failed after that of web1",
+        rows(*PREFLIGHTS, *BACKUPS, *REVERT_FAILED, "web2 2 recover ok", "web2 1 recover ok"),
+        End(BOTH | {"web3"}, {"web1": "succeeded", "web2": "recovered", "web3": "refused"}, failed=BOTH | {"web3"}),
+        "recovered",
+        f"{FAILED_TEXT} Rolled back: 1 host (web1). Put back: 1 host (web2). Untouched: 1 host (web3).",
+    ),
+    (
+        "the batch of web2 failed and was lost, after that of web1",
+        rows(*PREFLIGHTS, *BACKUPS, *REVERT_FAILED),
+        End(BOTH | {"web3"}, {"web1": "succeeded", "web3": "refused"}, failed=BOTH | {"web3"}),
+        "failed",
+        f"{FAILED_TEXT} Nothing was put back. Rolled back: 1 host (web1). Not as before: 1 host (web2). "
+        "Untouched: 1 host (web3).",
+    ),
+    (
         "a signal in main",
         rows(*PREFLIGHTS, *BACKUPS, "web1 2 main running", "web2 2 main running"),
         End(BOTH, signal="SIGTERM"),

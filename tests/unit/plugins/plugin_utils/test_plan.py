@@ -90,7 +90,7 @@ def test_a_plan_as_dict_has_every_key_and_is_json() -> None:
     assert set(values) == {
         *("change", "title", "date", "implemented_by", "hosts", "possible", "reason", "method", "accept_loss"),
         *("schema_compatible", "risks", "on_failure", "digest", "path", "estimate", "complexity", "commits"),
-        *("code_first", "phases", "accounts", "timeout"),
+        *("code_first", "phases", "accounts", "timeout", "serial"),
     }
     assert values["phases"] == [
         {

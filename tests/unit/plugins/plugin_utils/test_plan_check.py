@@ -17,6 +17,7 @@ from ansible_collections.changeops.rollback.plugins.plugin_utils._plan_check imp
     seconds,
 )
 from ansible_collections.changeops.rollback.plugins.plugin_utils._plan_yaml import PlanError
+from ansible_collections.changeops.rollback.tests.unit.refusals import Refusal
 
 SAMPLE = """\
 ---
@@ -171,6 +172,12 @@ WITH_PHASE = SMALL + "phases:\n- {role: verify}\n"  # 5 lines; what is added beg
         (WITH_PHASE + "rollback: {accept_loss: invoices}\n", 6, "`accept_loss` is a list"),
         (WITH_PHASE + "rollback: {accept_loss: [a.b.c]}\n", 6, "neither a table nor a table.column"),
         (WITH_PHASE + "schema_compatible: maybe\n", 6, "`schema_compatible` is 'maybe'"),
+        (WITH_PHASE + "serial: 0\n", 6, "`serial` is '0'. Write how many hosts make a batch: `serial: 2`"),
+        (WITH_PHASE + "serial: 110%\n", 6, "`serial` is '110%'"),
+        (WITH_PHASE + "serial:\n", 6, "`serial` is nothing"),
+        (WITH_PHASE + "serial: []\n", 6, "`serial` is an empty list"),
+        (WITH_PHASE + "serial: {canary: 1}\n", 6, "`serial` is a mapping"),
+        (WITH_PHASE + "serial:\n- 1\n- half\n", 8, "`serial` is 'half'"),
         (WITH_PHASE + "risks: [late]\n", 6, "Write `- {issue: <what may go wrong>"),
         (WITH_PHASE + "risks:\n- {mitigation: a}\n", 7, "The risk has no `issue`"),
         (WITH_PHASE + "risks:\n- {isue: a}\n", 7, "Did you mean `issue`?"),
@@ -202,6 +209,7 @@ def test_a_fault_has_its_line_and_the_words_to_type(text: str, line: int, words:
         "timeout: 30m\n",
         "schema_compatible: true\n",
         "implemented_by: 42\n",
+        "serial: 2\n",
     ],
 )
 def test_what_may_be_left_out_or_written_otherwise(addition: str) -> None:
@@ -325,3 +333,34 @@ def test_load_plan_takes_the_change_from_the_files_name(tmp_path: Path) -> None:
 def test_load_plan_says_when_the_file_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(PlanError, match=r"C001.yml: The plan cannot be read: Is a directory."):
         load_plan(tmp_path, "C001.yml")
+
+
+@pytest.mark.parametrize(
+    ("text", "serial"),
+    [("2", (2,)), ("25%", ("25%",)), ("[1, 25%, '100%']", (1, "25%", "100%")), ("['3']", (3,))],
+)
+def test_serial(text: str, serial: tuple[int | str, ...]) -> None:
+    assert check(WITH_PHASE + f"serial: {text}\n").serial == serial
+
+
+DATABASE = SMALL + "serial: 25%\nphases:\n- role: alembic_downgrade\n"
+REFUSALS = [
+    Refusal(
+        "a plan with batches and a database phase",
+        "changes/C001.yml:4: With `serial`, phase 1 (alembic_downgrade) would change the schema under hosts of later "
+        "batches, where the other release still runs. Take `serial` out; or where each release runs on either schema, "
+        "say `schema_compatible: true`.",
+        DATABASE,
+    ),
+]
+
+
+@pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: refusal.case)
+def test_refused(refusal: Refusal) -> None:
+    with pytest.raises(PlanError) as caught:
+        check(refusal.given)
+    assert refusal.matches(str(caught.value)), caught.value
+
+
+def test_batches_with_a_database_phase_where_each_release_runs_on_either_schema() -> None:
+    assert check(DATABASE + "schema_compatible: true\n").serial == ("25%",)

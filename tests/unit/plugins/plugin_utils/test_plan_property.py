@@ -78,6 +78,7 @@ PLANS = st.fixed_dictionaries(
         "implemented_by": WORDS,
         "on_failure": st.sampled_from(ON_FAILURE),
         "schema_compatible": st.booleans(),
+        "serial": st.sampled_from([1, "25%", [1, "25%", "100%"]]),
         "rollback": st.fixed_dictionaries(
             {}, optional={"possible": st.booleans(), "reason": WORDS, "method": st.sampled_from(METHODS)}
         ),
