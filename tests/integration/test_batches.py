@@ -208,6 +208,14 @@ def test_no_host_is_touched_where_a_preflight_of_a_later_batch_fails(fleet: Flee
     assert fleet.last_run()[0] == "refused"
 
 
+def test_a_resumed_run_that_fails_puts_back_all_that_is_left(fleet: Fleet) -> None:
+    assert fleet.rollback("main-three-h3 recover-three-h3")[0] != 0
+    code, lines = fleet.rollback("main-one-h2")
+    assert code != 0
+    assert lines == [*PREFLIGHT, *CANARY, *SECOND[:1], *back(["h2", "h3", "h4"])]
+    assert fleet.last_run()[0] == "recovered"
+
+
 REAL = [{"role": "config_restore"}, {"role": "verify"}]
 # What is rolled back already is only verified.
 GOES_ON = [
