@@ -7,13 +7,9 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import typing as t
-from pathlib import Path
 
 import pytest
-import yaml
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history import Asked, Store, now_utc, utc
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history_process import this_process
 
@@ -38,7 +34,9 @@ REFUSED: dict[str, tuple[dict[str, t.Any], str]] = {
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, t.Any], list[str], str]:
+def told(
+    tmp_path_factory: pytest.TempPathFactory, run_tasks: t.Callable[..., str]
+) -> tuple[dict[str, t.Any], list[str], str]:
     """Each case's result by name, the ids of the runs, and what was printed."""
     path = tmp_path_factory.mktemp("history_info")
     url = f"sqlite:///{path}/history.sqlite"
@@ -58,27 +56,8 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, t.Any], li
         for number, (name, args) in enumerate(calls)
     ]
     tasks.append({"ansible.builtin.copy": {"dest": f"{path}/results.json", "content": registered}})
-    variables = {"rollback_history_url": url, "runs": runs, "ansible_python_interpreter": sys.executable}
-    play = {"hosts": "localhost", "gather_facts": False, "vars": variables, "tasks": tasks}
-    (path / "play.yml").write_text(yaml.safe_dump([play]))
-    environ = {
-        **os.environ,
-        "XDG_STATE_HOME": str(path / "state"),
-        "ANSIBLE_HOME": str(path / "home"),
-        "COLUMNS": "160",
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-    }
-    done = subprocess.run(
-        ["ansible-playbook", "play.yml"],
-        cwd=path,
-        env=environ,
-        text=True,
-        capture_output=True,
-        timeout=180,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return json.loads((path / "results.json").read_text()), runs, done.stdout
+    out = run_tasks(path, tasks, rollback_history_url=url, runs=runs)
+    return json.loads((path / "results.json").read_text()), runs, out
 
 
 @pytest.mark.parametrize("name", RETURNED)

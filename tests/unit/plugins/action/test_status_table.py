@@ -1,0 +1,59 @@
+# Copyright: changeops.rollback contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What status_table shows of the history and the hosts, also when the history is away."""
+
+from __future__ import annotations
+
+import json
+import os
+import typing as t
+from pathlib import Path
+
+from ansible_collections.changeops.rollback.plugins.plugin_utils._history import Asked, Store, now_utc, utc
+from ansible_collections.changeops.rollback.plugins.plugin_utils._history_process import this_process
+
+PLANS = [
+    {"change": "C001", "title": "Add totals", "hosts": ["web1", "web2", "web3", "web4"], "fault": ""},
+    {"change": "C002", "title": "Add taxes", "hosts": ["web1"], "fault": ""},
+]
+AWAY = "sqlite:////proc/none/history.sqlite"
+
+
+def found(commit: str) -> dict[str, t.Any]:
+    code = {"commit": commit * 10, "branch": "main", "changed": [], "release": ""}
+    rest = {"repo": "/srv/shop", "revisions": {}, "digest": "", "files": {}, "services": {}, "unread": {}}
+    return {"code": code, **rest}
+
+
+def test_status_table(tmp_path: Path, run_tasks: t.Callable[..., str]) -> None:
+    url = f"sqlite:///{tmp_path}/history.sqlite"
+    store, here = Store(url), this_process(os.getpid())
+    for outcome, check_mode in (("recovered", False), ("succeeded", True)):  # the dry run is no run
+        run = store.open_run(Asked("C001", "d1", "dana", "dana@ops1", check_mode=check_mode), here)
+        with store.transaction() as connection:
+            store.end_run(connection, run["id"], outcome, "", utc(now_utc()))
+    hosts = {"web1": found("beef"), "web2": found("cafe"), "web3": found("beef")}
+    tasks: list[dict[str, t.Any]] = [
+        {"changeops.rollback.status_table": {"plans": PLANS, "found": hosts, "url": where}, "register": name}
+        for name, where in (("there", url), ("away", AWAY))
+    ]
+    kept = {"dest": f"{tmp_path}/results.json", "content": "{{ {'there': there, 'away': away} | to_json }}"}
+    out = run_tasks(tmp_path, [*tasks, {"ansible.builtin.copy": kept}])
+    results = json.loads((tmp_path / "results.json").read_text())
+    with_history, without = out[: out.rindex("last run (UTC)")], out[out.rindex("last run (UTC)") :]
+
+    lines = [line.split() for line in with_history.splitlines()]
+    assert next(line for line in lines if "Add totals" in " ".join(line))[-3:] == ["recovered", "Add", "totals"]
+    assert "never run" in next(line for line in with_history.splitlines() if "Add taxes" in line)
+    assert {change: run["outcome"] for change, run in results["there"]["runs"].items()} == {"C001": "recovered"}
+
+    assert "The history cannot be read." in without
+    assert "/proc/none" in without
+    assert "never run" not in without
+    assert results["away"]["runs"] == {}
+    for shown in (with_history, without):
+        assert "web2 is odd: commit cafecafeca, most have beefbeefbe." in shown
+        assert "web4  not asked: --limit leaves it out" in shown
+    assert results["there"]["odd"] == results["away"]["odd"] == ["web2"]
+    assert not results["there"]["changed"]
