@@ -8,10 +8,12 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.changeops.rollback.tests.unit.conftest import postgresql  # noqa: F401  a fixture
+from ansible_collections.changeops.rollback.tests.unit import conftest as servers
 from harness import ROWS, Ops, Shop, deploy
 from hosts import Host, NoHosts, host
 from systemd_shop import SystemdShop
+
+postgresql = servers.postgresql
 
 
 @pytest.fixture(scope="session")

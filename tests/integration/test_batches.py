@@ -105,7 +105,7 @@ class Fleet:
         with contextlib.closing(sqlite3.connect(self.root / "history.sqlite")) as db:
             [run] = db.execute("SELECT id FROM runs ORDER BY started DESC, id DESC LIMIT 1").fetchone()
             rows = db.execute("SELECT phase, host FROM phases WHERE run = ? AND step = 'main' ORDER BY started", [run])
-            return [(phase, host) for phase, host in rows]
+            return rows.fetchall()
 
     def last_run(self) -> tuple[str, str]:
         with contextlib.closing(sqlite3.connect(self.root / "history.sqlite")) as db:
