@@ -42,6 +42,8 @@ molecule:
 test-newest: export VENV := .venv-newest
 test-newest: export PYTHON := python3.13
 test-newest: export ANSIBLE_CORE := ansible-core
+# real hosts of many kinds are tried with one core
+test-newest: HOSTS += tests/integration/test_systemd.py tests/integration/test_odd_hosts.py
 test-newest:
 	@tests/bootstrap dev
 	@tests/system-packages
