@@ -176,10 +176,8 @@ def test_what_is_left_of_the_run_ends_a_step_with_all_that_it_started(tmp_path: 
         run_step("main", params, at(tmp_path), {**number.functions, "main": main})
     stat = Path(f"/proc/{int(child.read_text())}/stat")
     assert not stat.exists() or " Z " in stat.read_text()
-    with (
-        pytest.raises(PhaseError, match="was up before this phase began"),
-        in_time(PARAMS, {"CHANGEOPS_TIME_LEFT": "-1"}),
-    ):
+    up = pytest.raises(PhaseError, match="was up before this phase began")
+    with up, in_time(PARAMS, {"CHANGEOPS_TIME_LEFT": "-1"}):
         pytest.fail("it began")
     with in_time(PARAMS, {"CHANGEOPS_TIME_LEFT": "60"}) as params:
         assert params == PARAMS
