@@ -27,8 +27,8 @@ LOCKED = (
 
 def params(run: str, **changes: object) -> dict[str, t.Any]:
     base = {"run": run, "change": "C001", "plan_digest": "d1", "executed_by": "dana", "controller": "dana@ops1"}
-    base |= {"finished_runs": [], "break_lock": "", "wait": 5.0, "keep": 5, "accounts": [], "outcome": None}
-    return {**base, **changes}
+    free = {"finished_runs": [], "break_lock": "", "wait": 5.0, "keep": 5, "accounts": [], "outcome": None}
+    return {**base, **free, **changes}
 
 
 def at(state: Path, run: str) -> RunPoint:
