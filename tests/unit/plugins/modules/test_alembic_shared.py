@@ -12,9 +12,9 @@ pytest.importorskip("psycopg")
 pytest.importorskip("pymysql")
 
 from ansible_collections.changeops.rollback.plugins.module_utils._command import PhaseError
+from ansible_collections.changeops.rollback.tests.unit.plugins.modules.alembic_my import ACCEPTED, MyShop
 from ansible_collections.changeops.rollback.tests.unit.plugins.modules.alembic_pg import PgShop
 from ansible_collections.changeops.rollback.tests.unit.plugins.modules.alembic_shop import Shop
-from ansible_collections.changeops.rollback.tests.unit.plugins.modules.test_alembic_mysql import ACCEPTED, MyShop
 from ansible_collections.changeops.rollback.tests.unit.refusals import Refusal
 
 pytestmark = pytest.mark.usefixtures("bytecode")
