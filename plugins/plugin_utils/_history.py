@@ -24,7 +24,7 @@ from ..module_utils._redact import MASK, redact
 from ..module_utils._words import age
 from . import _history_schema as schema
 from ._history_process import Process, alive, holder_words, seconds_between
-from ._outcome import FAILED, INTERRUPTED, MAIN, OUTCOMES, REFUSED, SKIPPED, Row, running_words
+from ._outcome import FAILED, INTERRUPTED, MAIN, OUTCOMES, REFUSED, SKIPPED, cut_short
 
 if schema.HAS_SQLALCHEMY:
     import sqlalchemy as sa
@@ -33,7 +33,6 @@ if schema.HAS_SQLALCHEMY:
 
 BUSY_SECONDS = 30.0
 ENDED = "Its process ended without closing it"
-ROW = tuple(field.name for field in dataclasses.fields(Row))
 URL_VARIABLE = "CHANGEOPS_HISTORY_URL"
 CORRECT_URL = (
     f"Correct rollback_history_url, or {URL_VARIABLE}: sqlite:////var/lib/changeops/history.sqlite, say, or "
@@ -307,10 +306,8 @@ class Store:
 
     def _bury(self, connection: t.Any, run: t.Mapping[str, t.Any], broken: str) -> dict[str, t.Any]:
         """Close a dead run as interrupted and say what was at work then."""
-        rows = [Row(**{name: row[name] for name in ROW}) for row in self._phases(connection, [run["id"]])[run["id"]]]
         how = "Its lock was broken" if run["id"] == broken else ENDED
-        work = running_words(rows)
-        summary = f"{how}{' while ' + work if work else ''}."
+        summary = cut_short(how, self._phases(connection, [run["id"]])[run["id"]])
         self.end_run(connection, run["id"], INTERRUPTED, summary, run["heartbeat"])
         return {"outcome": INTERRUPTED, "summary": summary}
 
@@ -390,9 +387,8 @@ class Store:
             phases = self._phases(connection, [row["id"] for row in found])
         for row in found:
             if row["outcome"] is None and not alive(row, here, now):
-                row.update(
-                    outcome=INTERRUPTED, finished=row["heartbeat"], summary="Its process ended without closing it."
-                )
+                summary = cut_short(ENDED, phases[row["id"]])
+                row.update(outcome=INTERRUPTED, finished=row["heartbeat"], summary=summary)
             for name in ("controller", "machine", "pid", "pid_started", "heartbeat"):
                 del row[name]
             row["duration"] = seconds_between(row["started"], row["finished"])

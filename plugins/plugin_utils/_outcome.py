@@ -32,6 +32,9 @@ class Row:
     message: str
 
 
+ROW = tuple(field.name for field in dataclasses.fields(Row))
+
+
 @dataclasses.dataclass(frozen=True)
 class End:
     """How the process ended.
@@ -110,6 +113,15 @@ def running_words(rows: t.Iterable[Row]) -> str:
     last = at_work[-1]
     hosts = some(row.host for row in at_work if (row.index, row.step) == (last.index, last.step))
     return f"{last.step} of {name_of(last.phase)} ran on {hosts}"
+
+
+def cut_short(how: str, phases: t.Iterable[t.Mapping[str, t.Any]]) -> str:
+    """Say ``how`` a run ended that did not come to its end, and what was at work then.
+
+    :arg phases: with the fields of `Row`.
+    """
+    work = running_words(Row(**{name: phase[name] for name in ROW}) for phase in phases)
+    return f"{how}{' while ' + work if work else ''}."
 
 
 def _failure(rows: t.Sequence[Row], what: str) -> str:

@@ -18,7 +18,7 @@ import typing as t
 from pathlib import Path
 
 from ..module_utils._redact import redact
-from ._history import ROW, HistoryError, Store, utc
+from ._history import HistoryError, Store, utc
 from ._history_spool import replay, spool
 from ._history_view import duration_words
 from ._outcome import (
@@ -28,6 +28,7 @@ from ._outcome import (
     MAIN,
     OK,
     RECOVERED,
+    ROW,
     RUNNING,
     SKIPPED,
     SUCCEEDED,

@@ -265,10 +265,13 @@ def test_what_a_run_says_of_its_end_beats_what_others_supposed(tmp_path: Path) -
 def test_a_run_that_died_unnoticed_is_shown_as_interrupted(tmp_path: Path) -> None:
     clock = Clock()
     store = Store(f"sqlite:///{tmp_path}/h.sqlite", clock)
-    store.open_run(ASKED, ELSEWHERE)
+    run = store.open_run(ASKED, ELSEWHERE)
+    write(store, run["id"], [row("web1", "running"), row("web2", "ok")])
     assert store.runs(GONE)[0]["outcome"] is None
     clock.later(61)
-    assert store.runs(GONE)[0]["outcome"] == "interrupted"
+    shown = store.runs(GONE)[0]
+    assert shown["outcome"] == "interrupted"
+    assert shown["summary"] == "Its process ended without closing it while main of git_revert ran on web1."
 
 
 # The store itself
