@@ -5,10 +5,17 @@
 
 from __future__ import annotations
 
+import json
 import typing as t
 
 import pytest
 import testinfra
+
+QUERY = """\
+import json, sqlite3, sys
+database = sqlite3.connect("file:" + sys.argv[1] + "?mode=ro", uri=True)
+print(json.dumps(database.execute(sys.argv[2]).fetchall()))
+"""
 
 
 class App:
@@ -27,6 +34,11 @@ class App:
 
     def git(self, *args: str) -> str:
         return self.run("git", "-C", self.repo, *args)
+
+    def rows(self, sql: str, database: str = "") -> list[list[t.Any]]:
+        """What a query finds in the app's database, or in another file of SQLite."""
+        found = json.loads(self.run("python3", "-c", QUERY, database or self.facts["database"], sql))
+        return t.cast("list[list[t.Any]]", found)
 
 
 @pytest.fixture

@@ -54,6 +54,8 @@ def create(directory: Path) -> None:
             facts = dict(zip(SHOPS, pool.map(lambda name: shop(hosts[name]), SHOPS), strict=True))
         hosts[DATABASE].sh(POSTGRESQL)
         known = {name: {**one.inventory("deploy"), "container": one.container} for name, one in hosts.items()}
+        for one in known.values():  # Ansible and Testinfra share their connections
+            one["ansible_ssh_common_args"] += f" -o ControlPath={keys}/%C"
         for name in SHOPS:
             known[name]["shop"] = facts[name]
     except BaseException:
