@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.changeops.rollback.tests.unit import conftest as servers
+from fleet import Fleet, FleetOps
 from harness import ROWS, Ops, Shop, deploy
 from hosts import Host, NoHosts, host
 from systemd_shop import SystemdShop
@@ -71,3 +72,25 @@ def systemd_shop(deployed_shop: SystemdShop) -> SystemdShop:
     """The app with its bad release on a test host, as it was shipped."""
     deployed_shop.reset()
     return deployed_shop
+
+
+@pytest.fixture(scope="session")
+def deployed_fleet(keys: Path) -> t.Iterator[Fleet]:
+    try:
+        fleet = Fleet(keys)
+    except NoHosts as exc:
+        pytest.skip(str(exc))
+    yield fleet
+    fleet.close()
+
+
+@pytest.fixture
+def fleet(deployed_fleet: Fleet) -> Fleet:
+    """The app with its bad release on hosts that share a database, as it was shipped."""
+    deployed_fleet.reset()
+    return deployed_fleet
+
+
+@pytest.fixture
+def fleet_ops(fleet: Fleet, tmp_path: Path) -> FleetOps:
+    return FleetOps(tmp_path, fleet)

@@ -66,9 +66,10 @@ class Host:
         sessions and workers do not meet.
     :arg keys: a directory of this session, for the ssh key.
     :arg volumes: ``/from:/to[:options]``, as podman takes them.
+    :arg options: more of what ``podman run`` takes.
     """
 
-    def __init__(self, name: str, keys: Path, volumes: t.Sequence[str] = ()) -> None:
+    def __init__(self, name: str, keys: Path, volumes: t.Sequence[str] = (), options: t.Sequence[str] = ()) -> None:
         self.name = name
         self.container = f"changeops-{name}-{os.getpid()}"
         self.key = keys / "id_ed25519"
@@ -77,7 +78,7 @@ class Host:
         mounts = [f"--volume={volume}" for volume in volumes]
         started = podman(
             *("run", "--detach", "--systemd=always", f"--name={self.container}", f"--hostname={name}", *mounts),
-            *(image(), "/sbin/init"),
+            *(*options, image(), "/sbin/init"),
             check=False,
         )
         if started.returncode:
@@ -130,7 +131,8 @@ class Host:
     @property
     def address(self) -> str:
         """The host's IP address; another one after a reboot, perhaps."""
-        return podman("inspect", "--format={{.NetworkSettings.IPAddress}}", self.container).stdout.strip()
+        shown = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+        return podman("inspect", f"--format={shown}", self.container).stdout.strip()
 
     def wait_until_booted(self, seconds: float = 60) -> None:
         """Wait until systemd has tried to start all that is enabled, sshd too."""

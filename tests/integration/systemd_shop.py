@@ -27,26 +27,30 @@ Description=The shop
 User=shop
 WorkingDirectory={repo}
 Environment=SHOP_ENV_FILE={env_file}
-ExecStart={repo}/.venv/bin/uvicorn --factory shop.main:create_app --port {port}
+ExecStart={repo}/.venv/bin/uvicorn --factory shop.main:create_app --host 0.0.0.0 --port {port}
 [Install]
 WantedBy=multi-user.target
 """
 # The app as it was shipped, whatever was done to it.
-RESET = f"""\
+PUT_BACK = f"""\
 systemctl stop shop-web
 rm -rf {ROOT} /var/lib/changeops /srv/shop/.local /srv/shop/.cache /etc/systemd/system/shop-web.service.d
 cp -a /srv/shop/pristine {ROOT}
 systemctl daemon-reload
+"""
+START = """\
 systemctl enable --quiet shop-web
 systemctl start shop-web
 """
+RESET = PUT_BACK + START
+# What is seen of the app on its host.
 LOOK = """\
 import hashlib, json, os, pathlib, sqlite3, subprocess, sys, time, urllib.error, urllib.request
 facts = json.loads(sys.argv[1])
-db = sqlite3.connect("file:" + facts["database"] + "?mode=ro", uri=True)
+repo = pathlib.Path(facts["repo"])
 git = lambda *args: subprocess.check_output(("git", "-C", facts["repo"]) + args, text=True).strip()
-columns = [row[1] for row in db.execute("PRAGMA table_info(invoices)")]
-rest = ", ".join(name for name in columns if name != "total")
+digest = lambda path: hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+unit = lambda name: subprocess.check_output(("systemctl", "show", "--value", "-p", name, "shop-web"), text=True).strip()
 for attempt in range(100):
     try:
         health = urllib.request.urlopen("http://127.0.0.1:%d/health" % facts["port"], timeout=5).status
@@ -57,22 +61,32 @@ for attempt in range(100):
     if health or subprocess.call(("systemctl", "is-active", "--quiet", "shop-web")):
         break
     time.sleep(0.1)
-print(json.dumps({
+seen = {
     "tree": git("rev-parse", "HEAD^{tree}"),
     "commit": git("rev-parse", "HEAD"),
+    "branch": git("symbolic-ref", "--short", "-q", "HEAD"),
     "dirty": git("status", "--porcelain"),
-    "revision": db.execute("SELECT version_num FROM alembic_version").fetchone()[0],
-    "totals": db.execute("SELECT id, total FROM invoices ORDER BY id").fetchall() if "total" in columns else None,
-    "rows": db.execute("SELECT " + rest + " FROM invoices ORDER BY id").fetchall(),
-    "env_file": hashlib.sha256(pathlib.Path(facts["env_file"]).read_bytes()).hexdigest(),
+    "files": {name: digest(repo / name) for name in git("ls-files").splitlines()},
+    "packages": sorted(path.name for path in repo.glob(".venv/lib/python*/site-packages/*.dist-info")),
+    "env_file": digest(pathlib.Path(facts["env_file"])),
+    "service": [unit("ActiveState"), unit("UnitFileState")],
     "health": health,
-}))
+}
 """
+LOOK_SQLITE = """\
+db = sqlite3.connect("file:" + facts["database"] + "?mode=ro", uri=True)
+columns = [row[1] for row in db.execute("PRAGMA table_info(invoices)")]
+rest = ", ".join(name for name in columns if name != "total")
+seen["revision"] = db.execute("SELECT version_num FROM alembic_version").fetchone()[0]
+seen["totals"] = db.execute("SELECT id, total FROM invoices ORDER BY id").fetchall() if "total" in columns else None
+seen["rows"] = db.execute("SELECT " + rest + " FROM invoices ORDER BY id").fetchall()
+"""
+SHOW = "print(json.dumps(seen))"
 
 
 def wheels(version: str) -> Path:
     """A directory of all packages that the app needs in its releases, for a Python ``version`` like 3.11."""
-    wanted = {"supervisor", "uv", "colorama"}  # colorama: a lock is made for Windows, too
+    wanted = {"supervisor", "uv", "psycopg[binary]", "colorama", "tzdata"}  # a lock is made for Windows, too
     for project in DEPLOY.parent.glob("*/pyproject.toml"):
         known = tomllib.loads(project.read_text())
         wanted |= {*known["project"]["dependencies"], *known.get("dependency-groups", {}).get("dev", [])}
@@ -95,9 +109,12 @@ def wheels(version: str) -> Path:
 
 
 class SystemdShop:
-    """The app on a host, with the bad release shipped. ``reset`` puts it back to that."""
+    """The app on a host, with the bad release shipped. ``reset`` puts it back to that.
 
-    def __init__(self, host: Host) -> None:
+    :arg options: more of what deploy.py takes, its database say.
+    """
+
+    def __init__(self, host: Host, options: str = "") -> None:
         self.host = host
         version = host.sh("python3 -c 'import sys; print(\"%d.%d\" % sys.version_info[:2])'")
         host.sh("mkdir -p /opt/wheels /opt/sample_app /etc/uv; cat > /etc/uv/uv.toml", stdin=UV_TOML)
@@ -107,7 +124,7 @@ class SystemdShop:
             "python3 -m venv /opt/tools; chmod -R a+rX /opt;"
             "/opt/tools/bin/pip install --quiet --no-index --find-links /opt/wheels uv supervisor"
         )
-        for args in (f"deploy {ROOT} --rows 300", f"release {ROOT}", f"stop {ROOT}"):
+        for args in (f"deploy {ROOT} --rows 300 {options}", f"release {ROOT}", f"stop {ROOT}"):
             self.deploy(args)
         self.facts = json.loads(host.sh(f"cat {ROOT}/instance.json"))
         self.facts["kept_env_file"] = f"{ROOT}/etc/kept/C001/shop.env"
@@ -124,7 +141,7 @@ class SystemdShop:
 
     def state(self) -> dict[str, t.Any]:
         """All that a rollback may change, as one value to compare."""
-        done = self.host.run("python3", "-c", LOOK, json.dumps(self.facts), user="shop")
+        done = self.host.run("python3", "-c", LOOK + LOOK_SQLITE + SHOW, json.dumps(self.facts), user="shop")
         return t.cast("dict[str, t.Any]", json.loads(done.stdout))
 
     def not_owned(self) -> str:

@@ -3,24 +3,25 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Put the sample app on this machine, ship a bad release, copy it, stop it. For the demo and the tests only.
 
-    python deploy.py deploy DIR [--rows N] [--port N]    release 1.2.0 with its history, afresh
+    python deploy.py deploy DIR [--rows N] [--port N] [--database-url URL]    release 1.2.0 with its history, afresh
     python deploy.py release DIR                         ship C001 (1.3.0), whose /health fails
     python deploy.py clone SOURCE DIR                    a running copy with another port
     python deploy.py stop DIR                            leave nothing running
 
 An instance is DIR/shop (git, .venv), DIR/origin.git (what it pushes to), DIR/etc (outside git) and DIR/var (database,
-logs, supervisord). DIR/instance.json says what a rollback plan needs to know; it is also what is printed.
+logs, supervisord). With a URL like postgresql+psycopg://USER@HOST/NAME the database is there, and empty to begin with.
+DIR/instance.json says what a rollback plan needs to know; it is also what is printed.
 The Python that runs this decides where uv, supervisord and supervisorctl are found: beside it.
 """
 
 from __future__ import annotations
 
 import argparse
-import datetime
 import hashlib
 import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -53,6 +54,9 @@ HISTORY = [
     (GOOD, "2026-10-05T09:00:00Z", "List the newest invoices", []),
 ]
 C001 = (BAD, "2026-11-20T09:00:00Z", "Add invoice totals (C001)")
+# What an app on PostgreSQL needs besides, as the beginning of its dependencies.
+DEPENDENCIES = "dependencies = [\n"
+POSTGRESQL_DEPENDENCIES = DEPENDENCIES + '  "psycopg[binary]>=3.1",\n'
 
 # Entered by people after the release: totals of these invoices, and invoices that did not exist before it.
 ENTERED = {id_: 100_000 + id_ for id_ in range(1, 26)}
@@ -111,6 +115,10 @@ class Instance:
         facts: dict[str, Any] = json.loads(self.facts_file.read_text())
         return facts
 
+    def database_url(self) -> str:
+        """Return where the app's database is, as its env file has it; it may have a password."""
+        return re.findall("^DATABASE_URL=(.*)$", self.env_file.read_text(), re.MULTILINE)[0]
+
     def write_facts(self, **facts: Any) -> None:
         """Write instance.json whole or not at all."""
         scratch = self.facts_file.with_suffix(".new")
@@ -125,7 +133,8 @@ class Instance:
 
     def python(self, *args: str | Path) -> str:
         """Run the app's own interpreter."""
-        return run(self.repo / ".venv" / "bin" / "python", *args, cwd=self.repo, SHOP_ENV_FILE=str(self.env_file))
+        env = {"SHOP_ENV_FILE": str(self.env_file), "PYTHONPATH": str(self.repo)}
+        return run(self.repo / ".venv" / "bin" / "python", *args, cwd=self.repo, **env)
 
     def alembic(self, *args: str) -> str:
         """Run the app's own Alembic."""
@@ -134,7 +143,10 @@ class Instance:
     def commit(self, release: str, date: str, message: str) -> str:
         """Commit everything as a release and push it; return the commit."""
         project = self.repo / "pyproject.toml"
-        project.write_text(project.read_text().replace(f'version = "{GOOD}"', f'version = "{release}"'))
+        text = project.read_text().replace(f'version = "{GOOD}"', f'version = "{release}"')
+        if self.database_url().startswith("postgresql"):
+            text = text.replace(DEPENDENCIES, POSTGRESQL_DEPENDENCIES)
+        project.write_text(text)
         run(tool("uv"), "lock", "--quiet", cwd=self.repo)
         self.git("add", "--all")
         self.git("commit", "--quiet", "--message", message, date=date)
@@ -236,24 +248,7 @@ def free_port(wanted: int = 0) -> int:
     raise Trouble("There is no free port on this machine.")
 
 
-def seed(database: Path, rows: int) -> None:
-    """Fill the database of the good release, always with the same rows."""
-    first = datetime.date(2024, 1, 1)
-    customers = [(id_, f"Customer {id_:03}") for id_ in range(1, 201)]
-    invoices = [
-        (i, f"2024-{i:05}", str(first + datetime.timedelta(i % 700)), 500 + i * 7919 % 95_000, i * 31 % 200 + 1)
-        for i in range(1, rows + 1)
-    ]
-    connection = sqlite3.connect(database)
-    with connection:
-        connection.executemany("INSERT INTO customers (id, name) VALUES (?, ?)", customers)
-        connection.executemany(
-            "INSERT INTO invoices (id, number, issued, amount, customer_id) VALUES (?, ?, ?, ?, ?)", invoices
-        )
-    connection.close()
-
-
-def deploy(root: str, rows: int, port: int) -> dict[str, Any]:
+def deploy(root: str, rows: int, port: int, database_url: str) -> dict[str, Any]:
     """Deploy the good release afresh; what was in ``root`` before must be an instance and is replaced."""
     app = Instance(root)
     earlier: dict[str, Any] = {}
@@ -265,7 +260,8 @@ def deploy(root: str, rows: int, port: int) -> dict[str, Any]:
     for directory in (app.repo, app.env_file.parent, app.var):
         directory.mkdir(parents=True)
     app.write_facts()  # from now on it is known as an instance, and can be deployed again
-    app.env_file.write_text(f"DATABASE_URL=sqlite:///{app.database}\nSHOP_NAME=The corner shop\n")
+    database_url = database_url or f"sqlite:///{app.database}"
+    app.env_file.write_text(f"DATABASE_URL={database_url}\nSHOP_NAME=The corner shop\n")
     app.env_file.chmod(0o640)
     run("git", "init", "--quiet", "--bare", "--initial-branch=main", "origin.git", cwd=app.root)
     app.git("init", "--quiet", "--initial-branch=main")
@@ -276,7 +272,7 @@ def deploy(root: str, rows: int, port: int) -> dict[str, Any]:
         good = app.commit(release, date, message)
     run(tool("uv"), "sync", "--frozen", "--quiet", cwd=app.repo)
     app.alembic("upgrade", "head")
-    seed(app.database, rows)
+    app.python(FILES / "seed.py", str(rows))
     service = app.start(free_port(port or earlier.get("port", 0)))
     status, said = request(service["port"], "GET", "/health")
     if status != 200:
@@ -285,8 +281,8 @@ def deploy(root: str, rows: int, port: int) -> dict[str, Any]:
         "root": str(app.root),
         "repo": str(app.repo),
         "env_file": str(app.env_file),
-        "database": str(app.database),
-        "database_url": f"sqlite:///{app.database}",
+        "database": str(app.database) if database_url.startswith("sqlite") else None,
+        "database_url": database_url,
         "uv": tool("uv"),
         "python": BASE_PYTHON,
         "rows": rows,
@@ -347,6 +343,8 @@ def clone(source: str, root: str) -> dict[str, Any]:
     one, two = Instance(source), Instance(root)
     if two.root.exists() and any(two.root.iterdir()):
         raise Trouble(f"{two.root} is not empty.")
+    if not one.database.exists():
+        raise Trouble(f"The database of {one.root} is on a server, and only an app on SQLite can be copied.")
     ignore = shutil.ignore_patterns(".venv")
     for name in ("shop", "origin.git", "etc"):
         shutil.copytree(one.root / name, two.root / name, symlinks=True, ignore=ignore)
@@ -370,6 +368,7 @@ def main() -> int:
     parser.add_argument("command", choices=["deploy", "release", "clone", "stop"])
     parser.add_argument("directories", nargs="+", metavar="DIR")
     parser.add_argument("--rows", type=int, default=12_000, help="invoices to begin with (default: 12000)")
+    parser.add_argument("--database-url", default="", metavar="URL", help="of PostgreSQL (default: a file of SQLite)")
     parser.add_argument(
         "--port", type=int, default=0, help="port of the app (default: the earlier one, else a free one)"
     )
@@ -384,7 +383,8 @@ def main() -> int:
         if options.command == "clone":
             facts = clone(options.directories[0], root)
         else:
-            facts = release(root) if options.command == "release" else deploy(root, options.rows, options.port)
+            new = options.rows, options.port, options.database_url
+            facts = release(root) if options.command == "release" else deploy(root, *new)
     except Trouble as exc:
         if options.command in ("deploy", "clone"):
             Instance(root).stop()
