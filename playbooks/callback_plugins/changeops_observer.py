@@ -26,6 +26,7 @@ import signal
 import typing as t
 
 from ansible.plugins.callback import CallbackBase
+from ansible.plugins.loader import filter_loader, test_loader
 from ansible.template import Templar
 
 OPENED_BY = "changeops.rollback.history"
@@ -33,6 +34,10 @@ CLOSED_BY = "changeops.rollback.restore_point"
 # Tasks of this role around a phase are no work of the phase, unless they fail.
 RUN_ROLE = "changeops.rollback.run"
 INCLUDES = ("include_role", "include_tasks")
+# What the templates of a run use. Each task on each host is a fork of this process, which finds what is loaded here.
+# One of Ansible's own brings all of them.
+FILTERS = ("ansible.builtin.combine", "changeops.rollback.time_left", "changeops.rollback.task_timeout")
+TESTS = ("ansible.builtin.match",)
 
 
 def _harmless(method: t.Callable[..., None]) -> t.Callable[..., None]:
@@ -90,6 +95,13 @@ class CallbackModule(CallbackBase):
 
     # The life of a run
 
+    @_harmless
+    def _load_plugins(self) -> None:
+        for name in FILTERS:
+            filter_loader.get(name)
+        for name in TESTS:
+            test_loader.get(name)
+
     def _open(self, result: t.Any) -> None:
         from ansible_collections.changeops.rollback.plugins.plugin_utils._history import Store, state_dir, store_url
         from ansible_collections.changeops.rollback.plugins.plugin_utils._recorder import Recorder
@@ -105,6 +117,7 @@ class CallbackModule(CallbackBase):
         atexit.register(self._close, False)
         for number in (signal.SIGTERM, signal.SIGINT):
             self._previous[number] = signal.signal(number, self._on_signal)
+        self._load_plugins()
 
     def _on_signal(self, number: int, frame: t.Any) -> None:
         previous = self._previous.get(number)

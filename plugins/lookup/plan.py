@@ -76,6 +76,7 @@ _raw:
     - One dictionary for each change, or with O(want=hosts) one string of host names with commas between them.
     - Keys that the file leaves out have their default.
     - C(batches) are the hosts of the play, split as C(serial) asks for; outside a play there are none.
+    - C(host_names) are those of them that the pattern of a phase, its C(hosts), matches.
   type: list
   elements: raw
   sample:
@@ -110,6 +111,7 @@ _raw:
           name: git_revert
           role: changeops.rollback.git_revert
           hosts: shop
+          host_names: [web1, web2, web3, web4, web5]
           vars: {git_revert_commits: [4f1c2e9]}
           estimate: 120
           timeout:
@@ -155,8 +157,7 @@ class LookupModule(LookupBase):
             many = f"The plan has {len(error.faults)} faults.\n" if len(error.faults) > 1 else ""
             raise AnsibleError(f"{many}{error}") from error
         if want == "plan":
-            hosts = variables.get("ansible_play_hosts_all") or []
-            return [{**_with_steps(plan), "batches": split(hosts, plan.serial)} for plan in plans]
+            return [self._in_play(plan, variables) for plan in plans]
         return [self._hosts(plan, variables) for plan in plans]
 
     def _plan(self, change: t.Any, variables: dict[str, t.Any]) -> Plan:
@@ -231,6 +232,14 @@ class LookupModule(LookupBase):
                     f"--limit {limit} leaves out {_some(left_out)}: {plan.change} is not rolled back there."
                 )
         return ",".join(hosts)
+
+    def _in_play(self, plan: Plan, variables: dict[str, t.Any]) -> dict[str, t.Any]:
+        values, hosts = _with_steps(plan), variables.get("ansible_play_hosts_all") or []
+        inventory = self._inventory(variables)
+        for phase in values["phases"]:
+            found = frozenset(_match(inventory, phase["hosts"]))
+            phase["host_names"] = [host for host in hosts if host in found]
+        return {**values, "batches": split(hosts, plan.serial)}
 
     def _inventory(self, variables: dict[str, t.Any]) -> InventoryManager:
         """Build an inventory of the groups that are known here, to match patterns against."""

@@ -18,7 +18,9 @@ LISTED = subprocess.run(
 FILES = sorted(name for name in LISTED.stdout.split("\0") if name and (ROOT / name).is_file())
 TEXTS = {name: (ROOT / name).read_text(encoding="utf-8") for name in FILES if not name.endswith((".png", ".gif"))}
 SOURCES = [name for name in FILES if name.endswith(".py") and TEXTS[name].strip()]
-PLUGINS = [name for name in FILES if re.fullmatch(r"plugins/(modules|action|lookup|callback)/[a-z]\w*\.py", name)]
+PLUGINS = [
+    name for name in FILES if re.fullmatch(r"plugins/(modules|action|filter|lookup|callback)/[a-z]\w*\.py", name)
+]
 
 # Nobody else's machine has these.
 MACHINE = re.compile(r"(?<![\w.])/(?:work|root|tmp/dev)/")

@@ -306,3 +306,13 @@ def test_a_role_that_is_not_here_is_named_before_the_play(ops: Path) -> None:
 def test_each_phase_says_which_steps_its_role_has(ops: Path) -> None:
     write_plan(ops / "changes")
     assert plan_lookup("C001")["phases"][0]["steps"] == ["preflight", "main", "recover", "close"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [("shop", ["web2", "web1"]), ("shop:!web1", ["web2"]), ("db1", []), ("nobody", [])],
+)
+def test_each_phase_names_its_hosts_of_the_play(ops: Path, pattern: str, names: list[str]) -> None:
+    write_plan(ops / "changes", phase_hosts=pattern)
+    variables = {"ansible_play_hosts_all": ["web2", "web1"], "groups": {"shop": ["web1", "web2"], "db": ["db1"]}}
+    assert plan_lookup("C001", variables=variables)["phases"][0]["host_names"] == names

@@ -1,0 +1,51 @@
+# Copyright: changeops.rollback contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a failed run puts back, and where. Pure functions. Private to this collection."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+DATABASE = "changeops.rollback.alembic_downgrade"
+
+
+@dataclasses.dataclass(frozen=True)
+class Recovery:
+    """What is to be put back.
+
+    ``left``: the hosts of all batches that are not done. ``hosts``: those that are put back. ``phases``: the ones that
+    started, in the plan's order. ``database_index``: the first of them that changes a database, 0 without one.
+    ``database_hosts``: where those put one back; until each has, no earlier phase is put back anywhere.
+    """
+
+    left: list[str]
+    hosts: list[str]
+    phases: list[dict[str, t.Any]]
+    database_index: int
+    database_hosts: list[str]
+
+
+def recovery_of(plan: t.Mapping[str, t.Any], batch: t.Mapping[str, t.Any], reached: int, resumed: bool) -> Recovery:
+    """Tell what a run that failed is to put back.
+
+    :arg plan: as the lookup gives it in a play, with ``batches``, and the ``host_names`` of each phase.
+    :arg batch: the one at work, with ``index`` from 1 on (0 before the first) and ``hosts``.
+    :arg reached: the index of the phase that started last in this batch.
+    :arg resumed: the run goes on with one that was interrupted. What that left half-way may be of any batch that is not
+        done, and in any phase.
+    """
+    left = [host for hosts in plan["batches"][max(batch["index"], 1) - 1 :] for host in hosts]
+    hosts = left if resumed else list(batch["hosts"])
+    phases: list[dict[str, t.Any]] = []
+    if plan["on_failure"] != "stop":
+        phases = list(plan["phases"] if resumed else plan["phases"][:reached])
+    database = [phase for phase in phases if phase["role"] == DATABASE]
+    return Recovery(
+        left=left,
+        hosts=hosts,
+        phases=phases,
+        database_index=min((phase["index"] for phase in database), default=0),
+        database_hosts=[host for host in hosts if any(host in phase["host_names"] for phase in database)],
+    )
