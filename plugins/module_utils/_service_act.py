@@ -176,15 +176,18 @@ def start_all(commands: Commands, services: t.Sequence[Service], states: States)
 
 def flapping(
     commands: Commands, services: t.Sequence[Service], first: States, seconds: float
-) -> list[tuple[Service, str]]:
-    """Watch services that are up for ``seconds``; returns those that did not stay up, and why."""
-    traces = [Trace(first[service.name].pids) for service in services]
+) -> tuple[list[tuple[Service, str]], States]:
+    """Watch the services that were started (``first``) for ``seconds``.
+
+    Returns those that did not stay up, and why; and how all ``services`` stand then.
+    """
+    watched = [(service, Trace(first[service.name].pids)) for service in services if service.name in first]
     until = time.monotonic() + seconds
-    while time.monotonic() < until and all(trace.alive() for trace in traces):
+    while watched and time.monotonic() < until and all(trace.alive() for _service, trace in watched):
         time.sleep(POLL)
     found = []
     now = read_states(commands, services)
-    for service, trace in zip(services, traces):
+    for service, trace in watched:
         was, state = first[service.name], now[service.name]
         why = ""
         if was.ends:
@@ -197,4 +200,4 @@ def flapping(
             why = "it died"
         if why:
             found.append((service, f"did not stay up for {seconds:g} s: {why}"))
-    return found
+    return found, now

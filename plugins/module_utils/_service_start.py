@@ -67,13 +67,13 @@ def start_main(ctx: Context) -> Report:
     warnings = mark_start(ctx.point.root, ctx.commands) if todo and not _alone(ctx) else []
     begun = time.monotonic()
     first, _held = bring_up(ctx, services, wanted, states)
-    mine = [s for s in services if s.name in first]
-    faults = [died(ctx.commands, *fault) for fault in flapping(ctx.commands, mine, first, ctx.params["stays_up"])]
+    fallen, end = flapping(ctx.commands, services, first, ctx.params["stays_up"])
+    faults = [died(ctx.commands, *fault) for fault in fallen]
     if faults:
         raise PhaseError(" ".join(str(fault) for fault in faults), **faults[0].facts)
     seconds = time.monotonic() - begun
     undrained = _undrain(ctx, todo)
-    now = as_facts(read_states(ctx.commands, services))
+    now = as_facts(end)
     changed = bool(todo or held or undrained)
     if not todo:
         why = f"There is nothing to start: {told(states)}. {undrained}".strip()

@@ -80,7 +80,9 @@ def test_alone_starts_all_listed(rig):
     assert rig.step(START, "main", check=True, root="standalone").facts["started"] == ["worker", "web"]
     assert rig.step(START, "main", root="standalone").facts["started"] == ["worker", "web"]
     assert all(listens(port) for port in ports)
-    assert not rig.step(START, "main", root="standalone").changed
+    begun = time.monotonic()
+    assert not rig.step(START, "main", root="standalone", stays_up=60.0).changed
+    assert time.monotonic() - begun < 60  # nothing was started, so there is nothing to watch
 
 
 def test_the_service_holds_neither_lock_nor_pipe(rig):
