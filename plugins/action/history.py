@@ -15,12 +15,9 @@ from ansible_collections.changeops.rollback.plugins.plugin_utils._history import
     Asked,
     HistoryError,
     Store,
-    now_utc,
-    state_dir,
-    store_url,
 )
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history_process import this_process, who
-from ansible_collections.changeops.rollback.plugins.plugin_utils._history_spool import replay
+from ansible_collections.changeops.rollback.plugins.plugin_utils._history_spool import open_store
 
 ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "state": {"type": "str", "choices": ["opened", "noted"], "required": True},
@@ -53,10 +50,9 @@ class ActionModule(ActionBase):
             ARGUMENTS,
             required_if=[("state", "opened", ["change", "plan_digest"]), ("state", "noted", ["run", "note"])],
         )[1]
-        url = store_url(args["url"], self._templar.template(variables.get("rollback_history_url")), os.environ)
+        shared = self._templar.template(variables.get("rollback_history_url"))
         try:
-            store = Store(url, now_utc, sys.executable)
-            replay(state_dir(os.environ) / "spool", store)
+            store = open_store(args["url"], shared, os.environ, sys.executable)
             if args["state"] == "noted":
                 store.note(args["run"], args["note"])
                 return dict(result, changed=False, msg=f"Noted at run {args['run']}.")

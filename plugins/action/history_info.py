@@ -13,15 +13,9 @@ import typing as t
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.changeops.rollback.plugins.plugin_utils import _history_view as view
-from ansible_collections.changeops.rollback.plugins.plugin_utils._history import (
-    HistoryError,
-    Store,
-    now_utc,
-    state_dir,
-    store_url,
-)
+from ansible_collections.changeops.rollback.plugins.plugin_utils._history import HistoryError
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history_process import this_process
-from ansible_collections.changeops.rollback.plugins.plugin_utils._history_spool import replay
+from ansible_collections.changeops.rollback.plugins.plugin_utils._history_spool import open_store
 
 ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "change": {"type": "str", "default": ""},
@@ -59,10 +53,9 @@ class ActionModule(ActionBase):
         variables = task_vars or {}
         result = super().run(None, variables)
         args = self.validate_argument_spec(ARGUMENTS)[1]
-        url = store_url(args["url"], self._templar.template(variables.get("rollback_history_url")), os.environ)
+        shared = self._templar.template(variables.get("rollback_history_url"))
         try:
-            store = Store(url, now_utc, sys.executable)
-            replay(state_dir(os.environ) / "spool", store)
+            store = open_store(args["url"], shared, os.environ, sys.executable)
             runs = store.runs(this_process(os.getppid()), args["change"], args["run"], args["last"])
             if args["format"]:
                 Display().display(rendered(runs, args["format"], bool(args["run"])))

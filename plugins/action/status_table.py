@@ -13,15 +13,9 @@ import typing as t
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.changeops.rollback.plugins.plugin_utils import _status_view as view
-from ansible_collections.changeops.rollback.plugins.plugin_utils._history import (
-    HistoryError,
-    Store,
-    now_utc,
-    state_dir,
-    store_url,
-)
+from ansible_collections.changeops.rollback.plugins.plugin_utils._history import HistoryError, Store, now_utc
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history_process import this_process
-from ansible_collections.changeops.rollback.plugins.plugin_utils._history_spool import replay
+from ansible_collections.changeops.rollback.plugins.plugin_utils._history_spool import open_store
 
 ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "plans": {"type": "list", "elements": "dict", "default": []},
@@ -32,13 +26,11 @@ LEFT_OUT = "not asked: --limit leaves it out"
 LAST = 50  # runs among which one that was no dry run is looked for
 
 
-def last_runs(url: str, changes: t.Iterable[str]) -> dict[str, dict[str, t.Any]]:
+def last_runs(store: Store, changes: t.Iterable[str]) -> dict[str, dict[str, t.Any]]:
     """The last run of each change that was no dry run, without its phases.
 
     :raises HistoryError: the history cannot be read.
     """
-    store = Store(url, now_utc, sys.executable)
-    replay(state_dir(os.environ) / "spool", store)
     here, found = this_process(os.getppid()), {}
     for change in changes:
         runs = [run for run in store.runs(here, change, "", LAST) if not run["check_mode"]]
@@ -55,11 +47,12 @@ class ActionModule(ActionBase):
         variables = task_vars or {}
         result = super().run(None, variables)
         args = self.validate_argument_spec(ARGUMENTS)[1]
-        url = store_url(args["url"], self._templar.template(variables.get("rollback_history_url")), os.environ)
+        shared = self._templar.template(variables.get("rollback_history_url"))
         plans, found, width = args["plans"], args["found"], shutil.get_terminal_size((120, 24)).columns
         runs, without = {}, ""
         try:
-            runs = last_runs(url, [plan["change"] for plan in plans])
+            store = open_store(args["url"], shared, os.environ, sys.executable)
+            runs = last_runs(store, [plan["change"] for plan in plans])
         except HistoryError as exc:  # the hosts are worth seeing all the same
             without = str(exc)
         hosts = sorted({*found, *(host for plan in plans for host in plan["hosts"])})

@@ -14,9 +14,10 @@ description:
   - Phases, hosts, times and the end of the run are recorded by a callback that comes with the collection's playbooks.
     It notices the task that opens the run.
   - Used by the role C(changeops.rollback.run). It works on the controller, so run it once.
-  - Needs SQLAlchemy in the Python that runs Ansible, and C(psycopg) if the history is kept in PostgreSQL.
 author:
   - changeops.rollback contributors (@changeops)
+extends_documentation_fragment:
+  - changeops.rollback.history
 options:
   state:
     description:
@@ -46,25 +47,9 @@ options:
   note:
     description: What to add. Required for O(state=noted).
     type: str
-  url:
-    description:
-      - Database that keeps the history, C(sqlite:////path/history.sqlite) or C(postgresql://user@host/database).
-      - Without it the variable C(rollback_history_url) is used, then the environment variable E(CHANGEOPS_HISTORY_URL),
-        then the file C(~/.local/state/changeops/history.sqlite) (E(XDG_STATE_HOME) is honored).
-    type: str
 attributes:
-  action:
-    description: Works on the controller, as an action plugin.
-    support: full
   check_mode:
     description: Can run in C(check_mode); the run is recorded as a dry run.
-    support: full
-  diff_mode:
-    description: There are no details to show.
-    support: none
-  platform:
-    description: Hosts that can be worked on. Hosts are not touched.
-    platforms: posix
     support: full
 seealso:
   - module: changeops.rollback.history_info

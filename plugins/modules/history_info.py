@@ -12,17 +12,20 @@ short_description: Read the history of rollbacks
 description:
   - Returns the last runs with their phases on each host, and shows them as a table, as JSON or as Markdown if asked to.
   - It works on the controller, so run it once.
-  - Needs SQLAlchemy in the Python that runs Ansible, C(psycopg) if the history is kept in PostgreSQL, and Rich for
-    O(format=table).
 author:
   - changeops.rollback contributors (@changeops)
+requirements:
+  - Rich in the Python that runs Ansible, for O(format=table)
+extends_documentation_fragment:
+  - changeops.rollback.history
 options:
   change:
     description: Only the runs of this change.
     type: str
     default: ""
   run:
-    description: Only the run with this ID. Its phases are shown too.
+    description:
+      - Only the run with this ID. Its phases are shown too, and how the app stood on each host before and after it.
     type: str
     default: ""
   last:
@@ -33,25 +36,9 @@ options:
     description: Show the runs. Without it they are only returned.
     type: str
     choices: [table, json, markdown]
-  url:
-    description:
-      - Database that keeps the history, C(sqlite:////path/history.sqlite) or C(postgresql://user@host/database).
-      - Without it the variable C(rollback_history_url) is used, then the environment variable E(CHANGEOPS_HISTORY_URL),
-        then the file C(~/.local/state/changeops/history.sqlite) (E(XDG_STATE_HOME) is honored).
-    type: str
 attributes:
-  action:
-    description: Works on the controller, as an action plugin.
-    support: full
   check_mode:
     description: Can run in C(check_mode) and only reads.
-    support: full
-  diff_mode:
-    description: It changes nothing.
-    support: none
-  platform:
-    description: Hosts that can be worked on. Hosts are not touched.
-    platforms: posix
     support: full
 seealso:
   - module: changeops.rollback.history
@@ -171,4 +158,17 @@ runs:
           message: Reverted 4f1c2e9 in /srv/shop; it stands at 51d0e2f now.
           before: {commit: 4f1c2e9}
           after: {commit: 51d0e2f}
+    truth:
+      description:
+        - How the app stood on each host, as a list of hosts V(before) the run and one V(after) it. A list that was
+          never read is missing.
+        - Keys are C(host), C(said) (why it could not be read; empty where it could) and C(found) (what
+          M(changeops.rollback.status) returned, without secrets; V(null) where it could not be read).
+      returned: when O(run) is given
+      type: dict
+      sample:
+        before:
+          - {host: web1, said: "", found: {code: {commit: 4f1c2e9}}}
+        after:
+          - {host: web1, said: "", found: {code: {commit: 51d0e2f}}}
 """

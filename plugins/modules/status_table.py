@@ -14,9 +14,11 @@ description:
     of the config and service states that M(changeops.rollback.status) found there.
   - Behind what differs from most hosts stands an exclamation mark, and below the table what it is on the others. Hosts
     are compared where the last part of O(found)'s C(repo) is the same; a release's symlink is left out of that.
-  - It works on the controller, so run it once. Needs SQLAlchemy in the Python that runs Ansible for the last runs.
+  - It works on the controller, so run it once. Where the history cannot be read, the last runs are left out.
 author:
   - changeops.rollback contributors (@changeops)
+extends_documentation_fragment:
+  - changeops.rollback.history
 options:
   plans:
     description: Plans, as P(changeops.rollback.plans#lookup) gives them. Hosts of theirs that O(found) lacks are named.
@@ -27,22 +29,9 @@ options:
     description: Results of M(changeops.rollback.status) by host, also those of hosts that failed or are unreachable.
     type: dict
     default: {}
-  url:
-    description: Database that keeps the history, as for M(changeops.rollback.history_info).
-    type: str
 attributes:
-  action:
-    description: Works on the controller, as an action plugin.
-    support: full
   check_mode:
     description: Can run in C(check_mode) and only reads.
-    support: full
-  diff_mode:
-    description: It changes nothing.
-    support: none
-  platform:
-    description: Hosts that can be worked on. Hosts are not touched.
-    platforms: posix
     support: full
 seealso:
   - module: changeops.rollback.status

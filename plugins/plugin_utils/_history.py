@@ -33,6 +33,7 @@ if schema.HAS_SQLALCHEMY:
 
 BUSY_SECONDS = 30.0
 ENDED = "Its process ended without closing it"
+Rows = t.Sequence[t.Mapping[str, t.Any]]
 URL_VARIABLE = "CHANGEOPS_HISTORY_URL"
 CORRECT_URL = (
     f"Correct rollback_history_url, or {URL_VARIABLE}: sqlite:////var/lib/changeops/history.sqlite, say, or "
@@ -196,14 +197,9 @@ class Store:
             ) from exc
 
     def _prepare(self) -> None:
-        """Make the tables where there are none; refuse those of a newer version."""
+        """Make the tables where there are none, bring older ones up to date; refuse those of a newer version."""
         with self.transaction() as connection:
-            if self._dialect is postgresql:  # two first runs at once
-                connection.execute(sa.text("SELECT pg_advisory_xact_lock(7244616)"))
-            if not sa.inspect(connection).has_table(schema.VERSION.name):
-                schema.METADATA.create_all(connection)
-                connection.execute(schema.VERSION.insert().values(version=schema.SCHEMA_VERSION))
-            found = connection.execute(sa.select(schema.VERSION.c.version)).scalar_one()
+            found = schema.prepare(connection)
         if found > schema.SCHEMA_VERSION:
             raise HistoryError(
                 f"The history {self._shown} was made by a newer changeops.rollback (its schema is {found}, this one "
@@ -343,15 +339,15 @@ class Store:
         """Whether there is such a run."""
         return connection.execute(sa.select(schema.RUNS.c.id).where(schema.RUNS.c.id == run)).first() is not None
 
-    def save_rows(self, connection: t.Any, run: str, rows: t.Iterable[t.Mapping[str, t.Any]]) -> None:
-        """Write phase rows as they are now, new or known."""
-        phases = schema.PHASES
-        values = [dict(redacted(row), run=run) for row in rows]
-        if values:
-            insert = self._dialect.insert(phases)
-            key = ("run", "host", "index", "step")
-            fresh = {c.name: insert.excluded[c.name] for c in phases.c if c.name not in key}
-            connection.execute(insert.on_conflict_do_update(index_elements=key, set_=fresh), values)
+    def save_rows(self, connection: t.Any, run: str, rows: Rows, truth: Rows = ()) -> None:
+        """Write phase rows, and rows of truth tables, as they are now, new or known."""
+        for table, values in ((schema.PHASES, [redacted(row) for row in rows]), (schema.TRUTH, truth)):
+            if values:
+                insert = self._dialect.insert(table)
+                key = [column.name for column in table.primary_key]
+                fresh = {c.name: insert.excluded[c.name] for c in table.c if c.name not in key}
+                upsert = insert.on_conflict_do_update(index_elements=key, set_=fresh)
+                connection.execute(upsert, [dict(row, run=run) for row in values])
 
     def end_run(self, connection: t.Any, run: str, outcome: str, summary: str, finished: str) -> None:
         """Close a run and free its lock. What the run says of its own end beats what others supposed."""
@@ -374,6 +370,7 @@ class Store:
     def runs(self, here: Process, change: str = "", run: str = "", last: int = 20) -> list[dict[str, t.Any]]:
         """The last runs, newest first, each with ``duration`` (seconds, None while it runs) and ``phases``.
 
+        Where one ``run`` is asked for, it has its ``truth`` tables too, as ``truth_of`` gives them.
         The outcome of a run at work is None; one that died unnoticed is shown as interrupted.
         """
         runs, now = schema.RUNS, self.clock()
@@ -385,6 +382,8 @@ class Store:
         with self.transaction() as connection:
             found = [dict(row) for row in connection.execute(query).mappings()]
             phases = self._phases(connection, [row["id"] for row in found])
+            for row in found if run else ():
+                row["truth"] = schema.truth_of(connection, row["id"])
         for row in found:
             if row["outcome"] is None and not alive(row, here, now):
                 summary = cut_short(ENDED, phases[row["id"]])

@@ -8,6 +8,8 @@ Times are text, UTC, as in ``2026-11-22T23:15:00.123Z``, so that they sort and r
 
 from __future__ import annotations
 
+import typing as t
+
 try:
     import sqlalchemy as sa
 except ImportError:
@@ -15,7 +17,7 @@ except ImportError:
 else:
     HAS_SQLALCHEMY = True
 
-    SCHEMA_VERSION = 1
+    SCHEMA_VERSION = 2
 
     METADATA = sa.MetaData()
 
@@ -72,3 +74,41 @@ else:
         sa.Column("run", sa.Text, sa.ForeignKey("runs.id"), nullable=False),
         sa.Column("taken", sa.Text, nullable=False),
     )
+
+    # How the app stood on a host before a run and after it (`moment`). `found` is null where `said` says why.
+    TRUTH = sa.Table(
+        "truth",
+        METADATA,
+        sa.Column("run", sa.Text, sa.ForeignKey("runs.id"), primary_key=True),
+        sa.Column("moment", sa.Text, primary_key=True),
+        sa.Column("host", sa.Text, primary_key=True),
+        sa.Column("said", sa.Text, nullable=False),
+        sa.Column("found", sa.JSON),
+    )
+
+    # What leads to a version from the one before it. When a table changes that is made here, its old form goes here.
+    STEPS: dict[int, t.Callable[[t.Any], None]] = {2: TRUTH.create}
+
+    def prepare(connection: t.Any) -> int:
+        """Make the tables where there are none, and bring older ones up to date, in the transaction that is open.
+
+        :returns: the version that was found, which may be newer than ``SCHEMA_VERSION``; then nothing was done.
+        """
+        if connection.dialect.name == "postgresql":  # two first runs at once
+            connection.execute(sa.text("SELECT pg_advisory_xact_lock(7244616)"))
+        if not sa.inspect(connection).has_table(VERSION.name):
+            METADATA.create_all(connection)
+            connection.execute(VERSION.insert().values(version=SCHEMA_VERSION))
+        found = int(connection.execute(sa.select(VERSION.c.version)).scalar_one())
+        for version in range(found + 1, SCHEMA_VERSION + 1):
+            STEPS[version](connection)
+            connection.execute(VERSION.update().values(version=version))
+        return found
+
+    def truth_of(connection: t.Any, run: str) -> dict[str, list[dict[str, t.Any]]]:
+        """The truth tables of a run: rows with ``host``, ``said`` and ``found``, by moment."""
+        columns = (TRUTH.c.moment, TRUTH.c.host, TRUTH.c.said, TRUTH.c.found)
+        tables: dict[str, list[dict[str, t.Any]]] = {}
+        for row in connection.execute(sa.select(*columns).where(TRUTH.c.run == run).order_by(TRUTH.c.host)).mappings():
+            tables.setdefault(row["moment"], []).append({name: row[name] for name in ("host", "said", "found")})
+        return tables

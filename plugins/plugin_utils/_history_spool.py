@@ -4,7 +4,8 @@
 """What could not be written to the history, kept in a file until it can. Private to this collection.
 
 One file for each run, ``<state dir>/spool/<run>.jsonl``, mode 0600. Each line is a JSON object with ``store`` (which
-store it is for), ``rows`` (phase rows) and ``end`` (outcome, summary and time, or null).
+store it is for), ``rows`` (phase rows), ``truth`` (rows of truth tables) and ``end`` (outcome, summary and time, or
+null).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import os
 import typing as t
 from pathlib import Path
 
-from ._history import HistoryError, Store, redacted
+from ._history import HistoryError, Store, now_utc, redacted, state_dir, store_url
 
 
 @contextlib.contextmanager
@@ -39,14 +40,15 @@ def spool(
     run: str,
     rows: t.Sequence[t.Mapping[str, t.Any]],
     end: t.Mapping[str, str] | None = None,
+    truth: t.Sequence[t.Mapping[str, t.Any]] = (),
 ) -> Path:
-    """Keep ``rows`` and ``end`` for later; returns the file.
+    """Keep ``rows``, ``truth`` and ``end`` for later; returns the file.
 
     :raises OSError: the file cannot be written.
     """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = directory / f"{run}.jsonl"
-    line = json.dumps(redacted({"store": store_digest, "rows": list(rows), "end": end}))
+    line = json.dumps({**redacted({"store": store_digest, "rows": list(rows), "end": end}), "truth": list(truth)})
     with _locked(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND) as fd:
         os.write(fd, f"{line}\n".encode())
     return path
@@ -77,7 +79,7 @@ def replay(directory: Path, store: Store) -> int:
                     if not store.knows(connection, path.stem):
                         continue  # the database was made anew since
                     for event in events:
-                        store.save_rows(connection, path.stem, event["rows"])
+                        store.save_rows(connection, path.stem, event["rows"], event.get("truth", ()))
                         if event["end"]:
                             store.end_run(connection, path.stem, **event["end"])
                 path.unlink()
@@ -85,3 +87,14 @@ def replay(directory: Path, store: Store) -> int:
             raise HistoryError(f"{path} cannot be read back into the history: {exc.strerror}.") from exc
         done += 1
     return done
+
+
+def open_store(option: t.Any, variable: t.Any, environ: t.Mapping[str, str], python: str) -> Store:
+    """The store that ``store_url`` names, with all that was kept for it meanwhile.
+
+    :arg python: the one that runs Ansible, for messages.
+    :raises HistoryError: it cannot be used.
+    """
+    store = Store(store_url(option, variable, environ), now_utc, python)
+    replay(state_dir(environ) / "spool", store)
+    return store

@@ -10,6 +10,7 @@ import json
 import typing as t
 
 from ._outcome import name_of
+from ._truth import both_tables
 
 try:
     import rich.box
@@ -23,6 +24,7 @@ else:
 
 FORMATS = ("table", "json", "markdown")
 NOTHING = "No rollback has been run yet."
+MARKDOWN_WIDTH = 120
 
 RUN_COLUMNS = ("run", "when (UTC)", "change", "who", "outcome", "duration", "what")
 PHASE_COLUMNS = ("host", "phase", "step", "status", "duration", "what")
@@ -82,12 +84,14 @@ def _markdown_table(columns: t.Sequence[str], rows: t.Iterable[t.Sequence[str]])
 
 
 def as_markdown(runs: t.Sequence[Run], details: bool = False) -> str:
-    """The runs as a Markdown table; with ``details`` a table of phases for each."""
+    """The runs as a Markdown table; with ``details`` a table of phases for each, and the truth tables."""
     if not runs:
         return NOTHING
     lines = _markdown_table(RUN_COLUMNS, [run_cells(run) for run in runs])
     for run in runs if details else ():
         lines += ["", f"## {run['id']}", "", *_markdown_table(PHASE_COLUMNS, [phase_cells(r) for r in run["phases"]])]
+        if run.get("truth"):
+            lines += ["", "```text", both_tables(run["truth"], MARKDOWN_WIDTH), "```"]
     return "\n".join(lines)
 
 
@@ -101,7 +105,10 @@ def _rich_table(columns: t.Sequence[str], rows: t.Iterable[t.Sequence[str]]) -> 
 
 
 def as_table(runs: t.Sequence[Run], width: int, details: bool = False) -> str:
-    """The runs as a table of at most ``width`` columns; with ``details`` a table of phases for each. Needs Rich."""
+    """The runs as a table of at most ``width`` columns. Needs Rich.
+
+    :arg details: a table of phases for each too, and how the app stood on each host before and after.
+    """
     if not runs:
         return NOTHING
     text = io.StringIO()
@@ -112,4 +119,5 @@ def as_table(runs: t.Sequence[Run], width: int, details: bool = False) -> str:
             f"{run['id']}, by {run['executed_by']} from {run['executed_from']}", markup=False, highlight=False
         )
         console.print(_rich_table(PHASE_COLUMNS, [phase_cells(row) for row in run["phases"]]))
+        text.write(f"{both_tables(run.get('truth') or {}, max(width, 80))}\n")
     return "\n".join(line.rstrip() for line in text.getvalue().strip("\n").splitlines())

@@ -38,6 +38,7 @@ from ._outcome import (
     decide,
     shorten,
 )
+from ._truth import AFTER, Truth
 
 HEARTBEAT_SECONDS = 5.0
 FLUSH_SECONDS = 0.25
@@ -85,6 +86,7 @@ class Recorder:
     :arg hosts: those of the play.
     :arg warn: shows a warning.
     :arg heartbeat: seconds between two signs of life.
+    :arg width: of the terminal, for the truth tables.
     """
 
     def __init__(
@@ -95,6 +97,7 @@ class Recorder:
         hosts: t.Iterable[str],
         warn: t.Callable[[str], None],
         heartbeat: float = HEARTBEAT_SECONDS,
+        width: int = 120,
     ) -> None:
         self.run = run
         self.hosts = frozenset(hosts)
@@ -105,6 +108,8 @@ class Recorder:
         self._dirty: dict[Key, None] = {}
         self._closed: dict[str, str] = {}
         self._problems: list[tuple[str, str]] = []
+        self._truth = Truth(self.hosts)
+        self._width = width
         self._lock = threading.Lock()
         self._spooling = False
         self._flushed = 0.0
@@ -167,6 +172,24 @@ class Recorder:
         """The run's last task said how it ended on ``host``."""
         self._closed[host] = outcome
 
+    def stands(self, moment: str, host: str, result: t.Mapping[str, t.Any]) -> str:
+        """The module ``status`` told how the app stands on ``host``; returns the table once it is whole, to show it.
+
+        What comes of it after the run is shown by ``close``.
+        """
+        with self._lock:
+            self._truth.put(moment, host, result)
+        whole = moment != AFTER and self._truth.whole(moment)
+        return self._titled(moment) if whole else ""
+
+    def _titled(self, moment: str) -> str:
+        text = self._truth.text(moment, self._width)
+        return f"\n{self.run['change']}, {moment}:\n\n{text}\n\n" if text else ""
+
+    def away(self, host: str, message: str) -> None:
+        """``host`` became unreachable."""
+        self._truth.away(host, message)
+
     def problem(self, host: str, message: str) -> None:
         """A task outside all phases failed."""
         self._problems.append((host, shorten(redact(message))))
@@ -194,13 +217,14 @@ class Recorder:
     def _write(self, end: dict[str, str] | None = None) -> None:
         keys = list(self._dirty)
         self._flushed = time.monotonic()
-        if not keys and end is None:
+        truth = self._truth.new_rows()
+        if not keys and not truth and end is None:
             return
         rows = [self._steps[key].columns() for key in keys]
         if not self._spooling:
             try:
                 with self._store.transaction() as connection:
-                    self._store.save_rows(connection, self.run["id"], rows)
+                    self._store.save_rows(connection, self.run["id"], rows, truth)
                     if end:
                         self._store.end_run(connection, self.run["id"], **end)
             except Exception as exc:
@@ -208,13 +232,14 @@ class Recorder:
                 what = shorten(redact(str(exc)))
                 self._warn(f"{what} The rollback goes on; its record is kept in {self._spool_dir} meanwhile.")
         if self._spooling:
-            self._spool(rows, end)
+            self._spool(rows, truth, end)
         for key in keys:
             self._dirty.pop(key, None)
+        self._truth.kept()
 
-    def _spool(self, rows: list[dict[str, t.Any]], end: dict[str, str] | None) -> None:
+    def _spool(self, rows: list[dict[str, t.Any]], truth: list[dict[str, t.Any]], end: dict[str, str] | None) -> None:
         try:
-            spool(self._spool_dir, self._store.digest, self.run["id"], rows, end)
+            spool(self._spool_dir, self._store.digest, self.run["id"], rows, end, truth)
             if end:
                 replay(self._spool_dir, self._store)
         except HistoryError:
@@ -249,14 +274,17 @@ class Recorder:
             )  # fmt: skip
             decision = decide([Row(**{n: getattr(s, n) for n in ROW}) for s in self._steps.values()], end)
             ending = {"outcome": decision.outcome, "summary": decision.summary, "finished": self._now()}
+            if finished and not signal:
+                self._truth.finish(decision.touched)
             if signal or not free:
-                self._spool([step.columns() for step in self._steps.values()], ending)
+                self._spool([step.columns() for step in self._steps.values()], self._truth.new_rows(), ending)
             else:
                 self._write(ending)
         finally:
             if free:
                 self._lock.release()
-        return last_words(self.run, decision, time.monotonic() - self._began)
+        table = self._titled(AFTER)
+        return [*([table] if table else []), *last_words(self.run, decision, time.monotonic() - self._began)]
 
 
 def last_words(run: t.Mapping[str, t.Any], decision: Decision, seconds: float) -> list[str]:

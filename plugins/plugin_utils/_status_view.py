@@ -22,6 +22,7 @@ NO_HOSTS = "No plan names a host of this inventory."
 NEVER = "never run"
 MARK = " !"  # behind what differs; it needs no colour
 UNREAD = {"code": "code", "revisions": "revision", "files": "config", "services": "services"}
+KEPT = ("repo", "code", "revisions", "digest", "files", "services", "unread")
 _SHORT = 10  # letters of a hash
 
 
@@ -39,7 +40,7 @@ class Row:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Fact:
+class Fact:
     """Something that a host has: compared by ``value``, shown as ``text``. ``name``: what hosts have in common."""
 
     name: str
@@ -55,7 +56,7 @@ def row(host: str, result: Values) -> Row:
         return Row(host, said=f"cannot be read: {_sentence(result)}")
     place = Path(result["repo"])
     release = (result["code"] or {}).get("release")
-    return Row(host, result, app=place.parent.name if release else place.name)
+    return Row(host, {name: result[name] for name in KEPT}, app=place.parent.name if release else place.name)
 
 
 def _sentence(result: Values) -> str:
@@ -99,7 +100,7 @@ def truth_table(rows: t.Sequence[Row], width: int) -> str:
         if kind in row.found["unread"]:
             footnotes.append(f"{row.host}, {UNREAD[kind]}: {row.found['unread'][kind]}")
             return f"? ({len(footnotes)})"
-        facts = _facts(row)[column]
+        facts = facts_of(row)[column]
         return ", ".join(fact.text + (MARK if (row.host, column, fact.name) in odd else "") for fact in facts) or "-"
 
     kinds = [("code", "commit"), ("code", "branch"), ("code", "dirty"), ("revisions", "revision"), ("files", "config")]
@@ -127,10 +128,10 @@ def odd_ones(rows: t.Sequence[Row]) -> dict[tuple[str, str, str], str]:
     Hosts of one app are compared. Where no value is on more than half of them, all are odd.
     """
     odd: dict[tuple[str, str, str], str] = {}
-    alike: dict[tuple[str, str, str], list[tuple[str, _Fact]]] = {}
+    alike: dict[tuple[str, str, str], list[tuple[str, Fact]]] = {}
     for row in rows:
         if not row.said:
-            for column, facts in _facts(row).items():
+            for column, facts in facts_of(row).items():
                 for fact in facts:
                     alike.setdefault((row.app, column, fact.name), []).append((row.host, fact))
     for (_app, column, name), having in alike.items():
@@ -143,23 +144,24 @@ def odd_ones(rows: t.Sequence[Row]) -> dict[tuple[str, str, str], str]:
     return odd
 
 
-def _facts(row: Row) -> dict[str, list[_Fact]]:
+def facts_of(row: Row) -> dict[str, list[Fact]]:
+    """What is compared of a host that was read, by column of the table."""
     found, unread = row.found, row.found["unread"]
     code = None if "code" in unread else found["code"]
-    facts: dict[str, list[_Fact]] = {column: [] for column in ("commit", "branch", "dirty", "revision", "config")}
+    facts: dict[str, list[Fact]] = {column: [] for column in ("commit", "branch", "dirty", "revision", "config")}
     if code:
         commit = code["commit"] or code["release"]
-        facts["commit"] = [_Fact("", commit, code["commit"][:_SHORT] or code["release"])]
+        facts["commit"] = [Fact("", commit, code["commit"][:_SHORT] or code["release"])]
         if code["commit"]:
-            facts["branch"] = [_Fact("", code["branch"], code["branch"] or "(none)")]
+            facts["branch"] = [Fact("", code["branch"], code["branch"] or "(none)")]
             changed = len(code["changed"])
             text = "no" if not changed else "1 file" if changed == 1 else f"{changed} files"
-            facts["dirty"] = [_Fact("", tuple(code["changed"]), text)]
+            facts["dirty"] = [Fact("", tuple(code["changed"]), text)]
     for number, revisions in enumerate(found["revisions"].values()):
-        facts["revision"].append(_Fact(str(number), tuple(revisions), "+".join(one[:12] for one in revisions)))
+        facts["revision"].append(Fact(str(number), tuple(revisions), "+".join(one[:12] for one in revisions)))
     if found["digest"]:
-        facts["config"] = [_Fact("", found["digest"], found["digest"][:_SHORT])]
-    facts["services"] = [_Fact(name, word, f"{name} {word}") for name, word in found["services"].items()]
+        facts["config"] = [Fact("", found["digest"], found["digest"][:_SHORT])]
+    facts["services"] = [Fact(name, word, f"{name} {word}") for name, word in found["services"].items()]
     return facts
 
 
@@ -175,7 +177,7 @@ def _differences(rows: t.Sequence[Row], odd: t.Mapping[tuple[str, str, str], str
             if not most:
                 at_odds.setdefault((row.app, words), []).append(host)
                 continue
-            (fact,) = [fact for fact in _facts(row)[column] if fact.name == name]
+            (fact,) = [fact for fact in facts_of(row)[column] if fact.name == name]
             files = ""
             if column in ("config", "dirty"):
                 changed = _other_files(row, rows, odd) if column == "config" else row.found["code"]["changed"]
@@ -188,7 +190,7 @@ def _differences(rows: t.Sequence[Row], odd: t.Mapping[tuple[str, str, str], str
         files = ""
         if words == "config":
             one, *others = [row for row in rows if row.host in hosts]
-            names = sorted({name for other in others for name in _differing(one, other)})
+            names = sorted({name for other in others for name in differing(one, other)})
             files = f" ({', '.join(names[:5])})"
         yield f"{listed(hosts)} differ in {words}{files}, and no value is on most of them."
 
@@ -198,11 +200,12 @@ def _other_files(row: Row, rows: t.Sequence[Row], odd: t.Mapping[tuple[str, str,
     for other in rows:
         comparable = not other.said and other.app == row.app and other.found["digest"]
         if comparable and (other.host, "config", "") not in odd:
-            return _differing(row, other)
+            return differing(row, other)
     return []
 
 
-def _differing(one: Row, other: Row) -> list[str]:
+def differing(one: Row, other: Row) -> list[str]:
+    """The config files whose content differs between two hosts, or between two moments."""
     mine, theirs = one.found["files"], other.found["files"]
     return sorted(name for name in {*mine, *theirs} if mine.get(name) != theirs.get(name))
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import datetime
-import itertools
 import json
 import multiprocessing
 import os
@@ -17,7 +16,6 @@ import typing as t
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 from ansible_collections.changeops.rollback.plugins.plugin_utils import _history, _history_process
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history import (
     Asked,
@@ -48,24 +46,6 @@ class Clock:
 
     def later(self, seconds: float) -> None:
         self.now += datetime.timedelta(seconds=seconds)
-
-
-NUMBERS = itertools.count()
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A new, empty store of each kind."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/state/history.sqlite"
-    pytest.importorskip("psycopg", reason="psycopg is not installed (pip install 'psycopg[binary]')")
-    place = request.getfixturevalue("postgresql")
-    name = f"history{next(NUMBERS)}"
-    engine = sa.create_engine(f"postgresql+psycopg://postgres@/postgres?host={place}", isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name}")
-    engine.dispose()
-    return f"postgresql://postgres@/{name}?host={place}"
 
 
 def row(host: str = "web1", status: str = "ok", step: str = "main", index: int = 1, **more: t.Any) -> dict[str, t.Any]:
@@ -303,7 +283,7 @@ def test_a_newer_schema_is_refused(url: str) -> None:
     with store.transaction() as connection:
         connection.exec_driver_sql("UPDATE version SET version = 99")
     with pytest.raises(
-        HistoryError, match=r"made by a newer changeops\.rollback \(its schema is 99, this one knows 1\)"
+        HistoryError, match=r"made by a newer changeops\.rollback \(its schema is 99, this one knows 2\)"
     ):
         Store(url)
 

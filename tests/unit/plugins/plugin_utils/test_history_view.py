@@ -81,6 +81,23 @@ def test_markdown_keeps_its_columns() -> None:
     assert "| web1 | git_revert | main | failed | 0.8 s | conflict in a\\|b [red]x[/red] |" in lines
 
 
+@pytest.mark.parametrize(
+    "shown", [lambda runs: as_table(runs, 100, details=True), lambda runs: as_markdown(runs, True)]
+)
+def test_the_tables_before_and_after_a_run(shown: t.Callable[[list[dict[str, t.Any]]], str]) -> None:
+    kept = {"repo": "", "code": None, "revisions": {}, "files": {}, "services": {"web": "running"}, "unread": {}}
+    before, after = ({"host": "web1", "said": "", "found": {**kept, "digest": digest * 64}} for digest in "cd")
+    gone = {"host": "web2", "said": "unreachable: [red]timed out", "found": None}
+    text = shown([{**RUN, "truth": {"before": [before, gone], "after": [after, gone]}}])
+    words = " ".join(text.split())
+    assert "Before: host" in words
+    assert "web1 - - - - cccccccccc web running web2 unreachable: [red]timed out" in words
+    assert "web1: config cccccccccc → dddddddddd. web2: as before." in words
+    assert "After:" not in shown([{**RUN, "truth": {"before": [before]}}]), "what was never read is not shown"
+    assert "Before:" not in shown([{**RUN, "truth": {}}])
+    assert "Before:" not in as_table([{**RUN, "truth": {"before": [before]}}], 100)
+
+
 def test_json_is_json() -> None:
     assert json.loads(as_json([RUN])) == [RUN]
 

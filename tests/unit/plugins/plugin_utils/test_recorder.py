@@ -92,6 +92,36 @@ def test_a_signal_in_the_middle_of_a_write_does_not_hang(it: Fixture) -> None:
     assert list(it.spool.glob("*")) == []
 
 
+READ = {
+    "repo": "/srv/shop",
+    "code": None,
+    "revisions": {},
+    "digest": "c" * 64,
+    "files": {},
+    "services": {},
+    "unread": {},
+}
+
+
+@pytest.mark.parametrize("signal", ["", "SIGTERM"])
+@pytest.mark.parametrize("away", [False, True], ids=["there", "away"])
+def test_the_tables_are_kept_however_the_run_ends(it: Fixture, signal: str, away: bool) -> None:
+    if away:
+        with it.store.transaction() as connection:
+            connection.exec_driver_sql("ALTER TABLE truth RENAME TO gone")
+    assert "cccccccccc" in it.recorder.stands("before", "web1", READ)
+    it.recorder.flush()
+    assert it.recorder.stands("after", "web1", {**READ, "digest": "d" * 64}) == ""
+    if away:
+        with it.store.transaction() as connection:
+            connection.exec_driver_sql("ALTER TABLE gone RENAME TO truth")
+    shown = it.recorder.close(finished=not signal, signal=signal)
+    assert "web1: config cccccccccc → dddddddddd." in shown[0]
+    [run] = it.store.runs(HERE, run=it.recorder.run["id"])
+    digests = {moment: [row["found"]["digest"][0] for row in rows] for moment, rows in run["truth"].items()}
+    assert digests == {"before": ["c"], "after": ["d"]}
+
+
 def test_a_store_that_fails_warns_once_and_loses_nothing(it: Fixture) -> None:
     def rename(old: str, new: str) -> None:
         with it.store.transaction() as connection:
