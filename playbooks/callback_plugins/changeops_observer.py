@@ -22,6 +22,7 @@ import atexit
 import contextlib
 import functools
 import os
+import shutil
 import signal
 import typing as t
 
@@ -31,6 +32,7 @@ from ansible.template import Templar
 
 OPENED_BY = "changeops.rollback.history"
 CLOSED_BY = "changeops.rollback.restore_point"
+READ_BY = "changeops.rollback.status"
 # Tasks of this role around a phase are no work of the phase, unless they fail.
 RUN_ROLE = "changeops.rollback.run"
 INCLUDES = ("include_role", "include_tasks")
@@ -113,7 +115,8 @@ class CallbackModule(CallbackBase):
         url = store_url(*(templar.template(value) for value in given), os.environ)
         hosts = variables["ansible_play_hosts_all"]
         spool_dir = state_dir(os.environ) / "spool"
-        self._recorder = Recorder(Store(url), spool_dir, result.result["run"], hosts, self._warn_once)
+        width = max(shutil.get_terminal_size((120, 24)).columns, 80)
+        self._recorder = Recorder(Store(url), spool_dir, result.result["run"], hosts, self._warn_once, width=width)
         atexit.register(self._close, False)
         for number in (signal.SIGTERM, signal.SIGINT):
             self._previous[number] = signal.signal(number, self._on_signal)
@@ -194,6 +197,13 @@ class CallbackModule(CallbackBase):
             return
         if action == CLOSED_BY and status == "ok" and values.get("outcome"):
             self._recorder.closed(host.name, str(values["outcome"]))
+        moment = task.get_vars().get("__run_moment") if action == READ_BY and status != "skipped" else None
+        if moment:
+            table = self._recorder.stands(moment, host.name, values)
+            if table:
+                self._display.display(table)
+        if status == "unreachable":
+            self._recorder.away(host.name, _cause(values, task.name))
         if not bad and not _is_work(task):
             return
         place = self._begin(host, task)

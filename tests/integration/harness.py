@@ -265,6 +265,12 @@ class Ops:
             return runs
 
 
+def tables(text: str, first: str, second: str) -> list[str]:
+    """What is printed of the tables before and after a run, each on one line of single spaces."""
+    before, after = text.index(first), text.index(second)
+    return [" ".join(part.split()) for part in (text[before:after], text[after:])]
+
+
 def assert_rolled_back(shop: Shop, before: dict[str, t.Any]) -> None:
     """The good release runs, at its commit's content, revision and config, with every row."""
     after = shop.state()

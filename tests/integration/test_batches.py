@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from harness import tables
 from test_phase_order import barriers
 
 HERE = Path(__file__).parent
@@ -47,6 +48,7 @@ class Fleet:
         """A host with a config file, and a check that fails or takes its time where the file `bad` says so."""
         kept, check = self.root / "kept.conf", self.root / "check.sh"
         kept.write_text("good")
+        self.repo(self.conf(name).parent)
         self.conf(name).write_text("bad")
         check.write_text(
             f'case "$(cat {self.bad} 2>/dev/null)" in\n'
@@ -55,12 +57,21 @@ class Fleet:
         argv = ["sh", str(check), name]
         return {
             "rollback_state_dir": str(self.root / "state" / name),
-            "rollback_config": [{"path": str(self.conf(name)), "source": str(kept)}],
+            "rollback_repo": str(self.conf(name).parent),
+            "rollback_config": [{"path": "app.conf", "source": str(kept)}],
             "rollback_checks": [{"name": "works", "command": {"argv": argv}, "retries": 0}],
         }
 
+    def repo(self, path: Path) -> None:
+        """A git work tree with the same commit everywhere."""
+        path.mkdir(parents=True)
+        dates = {"GIT_AUTHOR_DATE": "2026-11-20T10:00:00Z", "GIT_COMMITTER_DATE": "2026-11-20T10:00:00Z"}
+        names = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+        for args in (["init", "-q", "-b", "main"], ["commit", "-q", "--allow-empty", "-m", "App"]):
+            subprocess.run(["git", "-C", path, *names, *args], env={**os.environ, **dates}, check=True)
+
     def conf(self, name: str) -> Path:
-        return self.root / f"{name}.conf"
+        return self.root / name / "app" / "app.conf"
 
     def good(self) -> list[str]:
         """The hosts on which the config is restored."""
@@ -244,6 +255,11 @@ def test_each_batch_is_verified_before_the_next(fleet: Fleet) -> None:
     assert fleet.good() == ["h1"]
     assert fleet.conf("h4").stat().st_mtime_ns == never
     assert fleet.last_run()[0] == "recovered"
+    before, after = tables((fleet.root / "output").read_text(), "C001, before:", "C001, after:")
+    assert " !" not in before
+    assert "h1 is odd: config " in after
+    assert "h1: config " in after
+    assert "h2, h3 and h4: as before." in after
 
 
 def test_a_run_that_was_killed_is_finished_batch_by_batch(fleet: Fleet) -> None:

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 import pytest
-from harness import Ops, Shop, assert_rolled_back
+from harness import Ops, Shop, assert_rolled_back, tables
 
 
 def snapshot(*roots: Path) -> dict[str, str]:
@@ -25,9 +25,12 @@ def snapshot(*roots: Path) -> dict[str, str]:
 
 
 def test_rolled_back_and_a_second_run_changes_nothing(ops: Ops, shop: Shop) -> None:
-    before = shop.state()
-    assert ops.rollback().returncode == 0
+    before, commits = shop.state(), [shop.git("rev-parse", "--short=10", "HEAD")]
+    done = ops.rollback()
+    assert done.returncode == 0
     assert_rolled_back(shop, before)
+    commits.append(shop.git("rev-parse", "--short=10", "HEAD"))
+    assert_both_tables(ops, shop, commits, done.stdout)
     first = snapshot(shop.repo, ops.root / "state")
     again = ops.rollback()
     assert again.returncode == 0
@@ -39,6 +42,22 @@ def test_rolled_back_and_a_second_run_changes_nothing(ops: Ops, shop: Shop) -> N
     assert not any(phase["changed"] for phase in two["phases"])
     names = [phase["role"].rsplit(".")[-1] for phase in one["phases"] if phase["step"] == "main"]
     assert names == [phase["role"] for phase in ops.phases]
+
+
+def assert_both_tables(ops: Ops, shop: Shop, commits: list[str], printed: str) -> None:
+    """The run printed the bad release before its first phase and the good one at its end; so does the history."""
+    bad, good = (f"main no {shop.facts['revisions'][which]} " for which in ("bad", "good"))
+    [run] = ops.history()
+    kept = ops.run("history.yml", "-e", f"run={run['id']}").stdout
+    assert printed.index("C001, before:") < printed.index("TASK [Phase | preflight backup]")
+    assert printed.index("C001, after:") > printed.index("PLAY RECAP")
+    for text, headings in ((printed, ("C001, before:", "C001, after:")), (kept, ("Before:", "After:"))):
+        before, after = tables(text, *headings)
+        assert f"shop1 {commits[0]} {bad}" in before
+        assert f"shop1 {commits[1]} {good}" in after
+        assert f"shop1: commit {commits[0]} → {commits[1]}; revision " in after
+        assert "shop.env, config/app.toml)." in after
+        assert after.count("shop-web running") == 1, "it is no difference"
 
 
 def test_the_restore_point_is_private_and_complete(ops: Ops, shop: Shop) -> None:
@@ -68,6 +87,8 @@ def test_check_mode_tells_the_truth_and_writes_one_row(ops: Ops, shop: Shop) -> 
     assert "shop/totals.py" in dry.stdout
     assert re.search(r"DROP COLUMN total|invoices", dry.stdout)
     assert "shop.env" in dry.stdout
+    assert "C001, before:" in dry.stdout
+    assert "C001, after:" not in dry.stdout, "a dry run leaves all as it is"
     assert ops.rollback().returncode == 0
     assert_rolled_back(shop, before)
 
@@ -91,9 +112,14 @@ def test_code_reverted_before_the_database_and_back_again(ops: Ops, shop: Shop) 
     ops.write()
     ops.flag.write_text("verify")
     before = shop.state()
-    assert ops.rollback().returncode != 0
+    done = ops.rollback()
+    assert done.returncode != 0
     assert shop.state() == before
     assert ops.history()[-1]["outcome"] == "recovered"
+    first, second = tables(done.stdout, "C001, before:", "C001, after:")
+    [line] = {re.search(r"shop1 \w{10} main no .* shop-web running", table)[0] for table in (first, second)}
+    assert shop.facts["revisions"]["bad"] in line
+    assert "All hosts are as they were before." in second
 
 
 def test_one_run_at_a_time(ops: Ops, shop: Shop) -> None:

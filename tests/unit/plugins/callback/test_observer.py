@@ -235,6 +235,56 @@ def test_an_unreachable_host_is_refused_in_preflight(ops: Ops) -> None:
     assert run["summary"].endswith(" No host was changed.")
 
 
+def _read(moment: str) -> dict[str, t.Any]:
+    return {
+        "changeops.rollback.status": {"config": ["{{ playbook_dir }}/phase.yml"]},
+        "vars": {"__run_moment": moment},
+        "any_errors_fatal": False,
+        "ignore_unreachable": True,
+        "ignore_errors": True,
+        "when": "not ansible_check_mode",
+    }
+
+
+@pytest.mark.parametrize("gone", [[], ["web2"], ["web1", "web2"]], ids=["none", "one", "all"])
+def test_how_hosts_stand_before_and_after_is_shown_and_kept(ops: Ops, gone: list[str]) -> None:
+    """Hosts that go away in the first phase are lines of the table after the run, even when none is left to ask."""
+    [play] = yaml.safe_load((ops.path / "rollback.yml").read_text())
+    play["tasks"].insert(1, _read("before"))
+    play["tasks"][-1]["always"] = [_read("after")]
+    (ops.path / "rollback.yml").write_text(yaml.safe_dump([play]))
+    leave = {"ansible.builtin.command": "touch {{ playbook_dir }}/{{ inventory_hostname }}.gone"}
+    main = [{**leave, "when": f"inventory_hostname in {gone}"}, {"ansible.builtin.ping": None}]
+    (ops.path / "roles/phase/tasks/main.yml").write_text(yaml.safe_dump(main))
+    (ops.path / "host_vars").mkdir()
+    for host in HOSTS:
+        away = f"'{ops.path}/{host}.gone' is exists"
+        closed_port = {"ansible_host": "127.0.0.1", "ansible_port": 1}
+        connection = {"ansible_connection": f"{{{{ 'ssh' if {away} else 'local' }}}}", **closed_port}
+        (ops.path / "host_vars" / f"{host}.yml").write_text(yaml.safe_dump(connection))
+    code, out = ops.run()
+    assert (code == 0) == (not gone), out
+    before, after = out.index("C001, before:"), out.index("C001, after:")
+    assert before < out.index("TASK [Phase" if "TASK [Phase" in out else "phase : "), "before any phase begins"
+    assert out.index("PLAY RECAP") < after < out.rindex("C001: "), "the outcome is the last thing that is read"
+    [run] = Store(ops.url, now_utc).runs(this_process(os.getpid()), run=ops.runs()[0]["id"])
+    said = {moment: {row["host"]: row["said"] for row in rows} for moment, rows in run["truth"].items()}
+    assert said["before"] == {"web1": "", "web2": ""}
+    assert {host for host, words in said["after"].items() if words} == set(gone)
+    assert all(said["after"][host].startswith("unreachable: Failed to connect") for host in gone)
+    assert out[after:].count("unreachable: Failed to connect") >= len(gone)
+
+
+def test_nothing_is_made_up_of_what_was_skipped(ops: Ops) -> None:
+    [play] = yaml.safe_load((ops.path / "rollback.yml").read_text())
+    play["tasks"][1]["always"] = [_read("after")]
+    (ops.path / "rollback.yml").write_text(yaml.safe_dump([play]))
+    code, out = ops.run("--check")
+    assert code == 0, out
+    assert "C001, after:" not in out
+    assert Store(ops.url, now_utc).runs(this_process(os.getpid()), run=ops.runs()[0]["id"])[0]["truth"] == {}
+
+
 def test_a_dry_run_is_one_row_that_says_so(ops: Ops) -> None:
     code, out = ops.run("--check")
     assert code == 0, out
