@@ -275,7 +275,7 @@ options:
       - Seconds that the app must stay healthy once all required checks hold. The C(http) checks that only read and the
         C(service) checks are looked at each second; one that stops to hold fails the step at once.
     type: float
-    default: 1.0
+    default: 3.0
 """
 
 EXAMPLES = r"""
@@ -382,7 +382,7 @@ def main():
         {
             "checks": CHECKS_ARGUMENT,
             "services": SERVICES_ARGUMENT,
-            "stays_healthy": {"type": "float", "default": 1.0},
+            "stays_healthy": {"type": "float", "default": 3.0},
         },
         _verify.preflight,
         _verify.main,
