@@ -9,132 +9,19 @@ import json
 import os
 import shutil
 import stat
-import subprocess
 
 import pytest
 from ansible_collections.changeops.rollback.plugins.module_utils import _config_restore as phase
 from ansible_collections.changeops.rollback.plugins.module_utils._command import PhaseError
-from ansible_collections.changeops.rollback.plugins.module_utils._phase import run_step
-from ansible_collections.changeops.rollback.plugins.module_utils._restore_point import RestorePoint
-from ansible_collections.changeops.rollback.tests.unit.refusals import Refusal
+from ansible_collections.changeops.rollback.tests.unit.plugins.modules import config_host
+from ansible_collections.changeops.rollback.tests.unit.plugins.modules.config_host import (
+    BAD_ENV,
+    GOOD_ENV,
+    OTHER_UID,
+    ROOT,
+)
 
-FUNCTIONS = {"preflight": phase.preflight, "main": phase.main, "recover": phase.recover}
-ROOT = os.geteuid() == 0
-OTHER_UID = 4711 if ROOT else os.geteuid()
-GOOD_ENV, BAD_ENV = "DEBUG=no\nPASSWORD=hunter2\n", "DEBUG=yes\nPASSWORD=hunter3\n"
-
-
-class Host:
-    """A repository at a bad release, with config in it and outside it.
-
-    The change edits app.ini, makes run.sh executable, adds new/added.ini, removes old.ini, turns the symlink `current`
-    elsewhere, and turns the folder sites/ into a file. A commit before it and one after it stand beside it.
-    """
-
-    def __init__(self, tmp_path):
-        self.tmp = tmp_path
-        self.repo = tmp_path / "shop"
-        self.config = self.repo / "config"
-        self.env = tmp_path / "etc" / "shop.env"
-        self.kept = tmp_path / "kept" / "C001" / "shop.env"
-        self.part = tmp_path / "state" / "R1" / "5-config_restore"
-        self.paths = ["config", {"path": str(self.env), "source": str(self.kept)}]
-
-    def build(self):
-        (self.config / "sites").mkdir(parents=True)
-        self.git("init", "-q", "-b", "main")
-        self.write("app.ini", "debug = no\n")
-        self.write("run.sh", "#!/bin/sh\n")
-        self.write("old.ini", "old = yes\n")
-        self.write("sites/a.ini", "a\n")
-        (self.config / "current").symlink_to("app.ini")
-        self.good = self.commit("Good")
-        self.write("app.ini", "debug = yes\n")
-        self.write("new/added.ini", "added\n")
-        (self.config / "run.sh").chmod(0o755)
-        (self.config / "old.ini").unlink()
-        (self.config / "current").unlink()
-        (self.config / "current").symlink_to("run.sh")
-        shutil.rmtree(self.config / "sites")
-        self.write("sites", "a file now\n")
-        self.change = self.commit("Bad")
-        (self.repo / "code.py").write_text("later\n")
-        self.commit("Later")
-        self.write("local.ini", "untracked\n")
-        for path, text in ((self.env, BAD_ENV), (self.kept, GOOD_ENV)):
-            path.parent.mkdir(parents=True)
-            path.write_text(text)
-
-    def copy(self, tmp_path):
-        """The same host again, elsewhere: building the repository takes longer than a test."""
-        shutil.copytree(self.tmp, tmp_path, symlinks=True, dirs_exist_ok=True)
-        new = Host(tmp_path)
-        new.good, new.change = self.good, self.change
-        new.env.chmod(0o640)
-        os.chown(new.env, OTHER_UID, -1)
-        for path in (new.env, new.config / "app.ini"):
-            os.utime(path, ns=(10**18, 10**18 + 7))
-        return new
-
-    def write(self, name, text):
-        path = self.config / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text)
-
-    def git(self, *args):
-        identity = ["-c", "user.name=T", "-c", "user.email=t@example.org"]
-        done = subprocess.run(["git", *identity, *args], cwd=self.repo, check=True, capture_output=True, text=True)
-        return done.stdout.strip()
-
-    def commit(self, message):
-        self.git("add", ".")
-        self.git("commit", "-qm", message)
-        return self.git("rev-parse", "HEAD")
-
-    def step(self, step, check=False, **params):
-        given = {
-            "repo": str(self.repo),
-            "paths": self.paths,
-            "commits": [self.change[:12]],
-            "commit": "",
-            "timeout": 60.0,
-            "wait": 1.0,
-        }
-        return run_step(step, dict(given, **params), RestorePoint(str(self.part)), FUNCTIONS, check)
-
-    def differs_from_good(self):
-        """Names of config files that differ from the good commit, whatever the repository's own index says."""
-        os.environ["GIT_INDEX_FILE"] = str(self.tmp / "index")
-        try:
-            self.git("read-tree", self.good)
-            return self.git("diff", "--name-only", "--", "config")
-        finally:
-            del os.environ["GIT_INDEX_FILE"]
-
-    def state(self):
-        """Everything on the host outside the restore point: kind, content, mode and owner."""
-        found = {}
-        for start in (self.config, self.env.parent, self.kept.parent):
-            for path in [start, *start.rglob("*")]:
-                status = path.lstat()
-                content = os.readlink(path) if path.is_symlink() else path.read_bytes() if path.is_file() else None
-                found[os.path.relpath(path, self.tmp)] = (status.st_mode, status.st_uid, content)
-        return found
-
-    def times(self):
-        return {path: path.lstat().st_mtime_ns for path in (self.env, self.config / "app.ini")}
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory):
-    host = Host(tmp_path_factory.mktemp("built"))
-    host.build()
-    return host
-
-
-@pytest.fixture
-def host(built, tmp_path):
-    return built.copy(tmp_path)
+built, host = config_host.built, config_host.host
 
 
 def test_everything_becomes_what_it_was_before_the_change(host):
@@ -303,113 +190,6 @@ def test_the_diff_masks_secrets_and_names_binary_files(host):
     assert by_name["shop.env"]["after"] == "DEBUG=no\nPASSWORD=********\n"
     assert by_name["secret.ini"]["before"] != by_name["secret.ini"]["after"]
     assert by_name["logo.bin"]["after"].startswith("(not shown: 3 bytes")
-
-
-def refused(case, says, *paths, **params):
-    return Refusal(case, f"The config cannot be restored: {says}", {"paths": list(paths), **params})
-
-
-OUT = "<path> leads out of <repository>, to <file>; name "
-REFUSALS = [
-    refused("config outside the repository", OUT + "such a file by its absolute path.", "../etc/shop.env"),
-    refused(
-        "config outside the repository, by a detour", OUT + "such a file by its absolute path.", "config/../../etc"
-    ),
-    refused("config below a symlink that leads out", OUT + "such a file by its absolute path.", "out/shop.env"),
-    refused(
-        "config below a symlink that leads out, from a kept copy",
-        OUT + "such a file by its absolute path.",
-        {"path": "out/shop.env", "source": "/dev/null"},
-    ),
-    refused("config that is a symlink out now", OUT + "that file by its absolute path.", "config/linked.ini"),
-    refused("git's own config", ".git/config is git's own; it is no config.", ".git/config"),
-    refused("the whole repository", ". is the whole repository; list the files and folders that are config.", "."),
-    refused(
-        "config that git does not know",
-        "git knows no 'config/typo.ini' in <repository>, neither in <commit> nor later; check how it is spelt.",
-        "config/typo.ini",
-    ),
-    refused(
-        "config outside git of which nothing else is said",
-        "/etc/hosts is outside git, so say where its content comes from: source (a kept copy on the host), content, "
-        "template or keys, as {path: /etc/hosts, source: ...}.",
-        "/etc/hosts",
-    ),
-    refused(
-        "a kept copy that is missing",
-        "There is no kept copy /nowhere for /etc/hosts; put it there, or correct its source.",
-        {"path": "/etc/hosts", "source": "/nowhere"},
-    ),
-    refused(
-        "a kept copy by a relative path",
-        "The source of /etc/hosts must be an absolute path on the host, not 'kept/hosts'.",
-        {"path": "/etc/hosts", "source": "kept/hosts"},
-    ),
-    refused(
-        "something else than a path",
-        "config_restore_paths: 17 is no path. Write a path, or a dictionary with path.",
-        17,
-    ),
-    refused(
-        "a folder where a file was",
-        "<path> is a folder now, and was a file before the change; move it away.",
-        "config/local",
-    ),
-    Refusal(
-        "no commit to take config from",
-        "It is not said which commit the config is to be taken from. Set config_restore_commits (the change's commits; "
-        "a plan's git_revert_commits are taken by themselves) or config_restore_commit.",
-        {"commit": ""},
-    ),
-    Refusal(
-        "a commit without one before it",
-        "Commit <commit> has no parent in <repository>, so there is no config from before it. If the clone is shallow: "
-        "git -C <folder> fetch --unshallow",
-        {"commit": "", "commits": ["first"]},
-    ),
-    Refusal(
-        "commits that are not on one line",
-        "The commits <one>, <other> are not on one line of history, so no commit stands before all of them. Name the "
-        "one that the config is to be taken from: config_restore_commit.",
-        {"commit": "", "commits": ["change", "beside"]},
-    ),
-    refused(
-        "a relative path without a repository",
-        "config is relative and there is no repository; set config_restore_repo (rollback_repo).",
-        "config",
-        repo="",
-    ),
-    Refusal(
-        "a file name that is not UTF-8",
-        "The name of <file> is not UTF-8; restore this file by path and source.",
-        {"paths": ["config"], "odd": True},
-    ),
-]
-
-
-@pytest.mark.parametrize("row", REFUSALS, ids=[row.case for row in REFUSALS])
-def test_refused(host, row):
-    (host.repo / "out").symlink_to(host.env.parent)
-    host.write("linked.ini", "was a file\n")
-    host.write("local", "was a file\n")
-    params = {"paths": ["config/app.ini"], "commits": [], "commit": host.commit("Base"), **row.given}
-    (host.config / "linked.ini").unlink()
-    (host.config / "linked.ini").symlink_to(host.env)
-    host.git("rm", "-q", "config/local")
-    host.write("local/mine.ini", "untracked\n")
-    if params.pop("odd", False):
-        with open(os.fsencode(host.config) + b"/\xff.ini", "w") as stream:
-            stream.write("x")
-        host.git("add", "config")
-        params["commit"] = host.commit("Odd name")
-    beside = host.git("commit-tree", "-p", host.good, "-m", "Beside", f"{host.good}^{{tree}}")
-    named = {"first": host.good, "change": host.change, "beside": beside}
-    params["commits"] = [named.get(one, one) for one in params["commits"]]
-    before = host.state()
-    with pytest.raises(PhaseError) as caught:
-        host.step("preflight", **params)
-    assert row.matches(str(caught.value)), str(caught.value)
-    assert host.state() == before
 
 
 @pytest.mark.parametrize(
