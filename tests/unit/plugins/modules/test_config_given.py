@@ -14,72 +14,18 @@ import sys
 import pytest
 from ansible_collections.changeops.rollback.plugins.module_utils import _config_restore as phase
 from ansible_collections.changeops.rollback.plugins.module_utils._command import PhaseError
-from ansible_collections.changeops.rollback.plugins.module_utils._phase import run_step
 from ansible_collections.changeops.rollback.plugins.module_utils._restore_point import RestorePoint
+from ansible_collections.changeops.rollback.tests.unit.plugins.modules import given_host
+from ansible_collections.changeops.rollback.tests.unit.plugins.modules.given_host import (
+    ENV,
+    NOBODY,
+    OTHER,
+    ROOT,
+    SERVER,
+)
 from ansible_collections.changeops.rollback.tests.unit.refusals import Refusal
 
-FUNCTIONS = {"preflight": phase.preflight, "main": phase.main, "recover": phase.recover}
-ROOT = os.geteuid() == 0
-OTHER = 4711 if ROOT else os.geteuid()
-NOBODY = 0xFFFFFFFF  # in an ACL, for entries that are about nobody in particular
-ENV = "# the shop\nexport DEBUG=yes # not now\n\nPASSWORD='hun ter2'\nWORKERS=2\nLIST=\"a\\\nb\"\n"
-SERVER = "listen 80;\n"
-
-# A command that notes what it was called with and how it found the file; it wants the word `listen` in it.
-CHECKER = """
-import json, os, sys
-name = sys.argv[-1]
-text = open(name).read()
-seen = {"name": name, "text": text, "mode": os.stat(name).st_mode & 0o7777, "uid": os.stat(name).st_uid}
-seen["there"] = open(sys.argv[1]).read()
-open(sys.argv[2], "a").write(json.dumps(seen) + "\\n")
-if "listen" not in text:
-    sys.exit("nginx: [emerg] password = canary two; unknown directive in " + name)
-"""
-
-
-class Host:
-    """An environment file and a server's config, outside git."""
-
-    def __init__(self, tmp_path):
-        self.etc = tmp_path / "etc"
-        self.etc.mkdir()
-        self.env, self.server = self.etc / "shop.env", self.etc / "server.conf"
-        self.env.write_text(ENV)
-        self.env.chmod(0o640)
-        self.server.write_text(SERVER)
-        os.chown(self.server, OTHER, -1)
-        for path in (self.env, self.server):
-            os.utime(path, ns=(10**18, 10**18 + 7))
-        self.kept = tmp_path / "kept.env"
-        self.kept.write_text("DEBUG=no\nWORKERS='2'\nPASSWORD=other\n")
-        self.checker = tmp_path / "checker.py"
-        self.checker.write_text(CHECKER)
-        self.seen = tmp_path / "seen"
-        self.part = tmp_path / "state" / "R1" / "5-config_restore"
-
-    def step(self, step, *paths, check=False, **params):
-        given = {"repo": "", "paths": list(paths), "commits": [], "commit": "", "timeout": 60.0, "wait": 1.0}
-        return run_step(step, dict(given, **params), RestorePoint(str(self.part)), FUNCTIONS, check)
-
-    def validate(self):
-        return [sys.executable, str(self.checker), str(self.server), str(self.seen), "%s"]
-
-    def calls(self):
-        return [json.loads(line) for line in self.seen.read_text().splitlines()] if self.seen.exists() else []
-
-    def state(self):
-        found = {}
-        for path in sorted(self.etc.rglob("*")):
-            status = path.lstat()
-            content = os.readlink(path) if path.is_symlink() else path.read_bytes()
-            found[path.name] = (status.st_mode, status.st_uid, status.st_gid, status.st_mtime_ns, content)
-        return found
-
-
-@pytest.fixture
-def host(tmp_path):
-    return Host(tmp_path)
+host = given_host.host
 
 
 @pytest.mark.parametrize(
@@ -269,50 +215,6 @@ def test_a_new_file_gets_the_context_of_its_place_where_there_is_selinux(host, t
     new = host.etc / "new.conf"
     host.step("main", {"path": str(host.server), "content": "listen 81;\n"}, {"path": str(new), "content": "x\n"})
     assert (calls.read_text() if calls.exists() else "") == (f"{new}\n" if enabled else "")
-
-
-SECRETS = {
-    "shop.env": 'A=1\nPASSWORD=canary two\nexport API_KEY="canary\nthree"\nTOKEN=canary \\\ncanary\n'
-    'X_SECRET="ca\\"canary"\n'
-    "APP_KEY=canary\nURL=postgresql://app:canary@db/shop\nB=2\n",
-    "a.yml": "a: 1\nsecrets:\n  - canary\n  - deeper: canary\npassword: |\n  canary\nb: 2\n",
-    "b.json": '{"a": 1,\n  "tokens": [\n    "canary"\n  ],\n  "b": 2}\n',
-    "c.toml": 'a = 1\nprivate_key = """\ncanary\n"""\nb = 2\n',
-    "d.pem": "a\n-----BEGIN RSA PRIVATE KEY-----\ncanary\n-----END RSA PRIVATE KEY-----\nb\n",
-    "e.conf": "a 1\nrequirepass canary\nproxy_set_header Authorization canary;\n# password=canary\nb 2\n",
-    "f.xml": '<a>1</a>\n<password>canary</password>\n<add key="db.password" value="canary"/>\n<b>2</b>\n',
-}
-
-
-@pytest.mark.parametrize("name", SECRETS)
-@pytest.mark.parametrize("was", [True, False])
-def test_no_secret_is_shown(host, name, was):
-    path = host.etc / name
-    if was:
-        path.write_text(SECRETS[name].replace("canary", "canary0"))
-    report = host.step("main", {"path": str(path), "content": SECRETS[name]})
-    text = json.dumps([report.msg, report.diff, report.before, report.after, report.facts, report.warnings])
-    assert "canary" not in text, text
-    assert path.read_text() == SECRETS[name]
-    shown = report.diff[0]["after"].lower()
-    assert "a" in shown.split("\n")[0], "what is no secret is shown"
-    assert "b" in shown.replace("(the difference is in a masked value)", "").rstrip("\n").split("\n")[-1]
-
-
-def test_nothing_is_shown_of_a_secret_file(host):
-    new = host.etc / "seed"
-    for item in (
-        {"path": str(host.server), "content": "canary", "secret": True},
-        {"path": str(new), "content": "canary"},
-    ):
-        item["secret"] = True
-        item["validate"] = [sys.executable, "-c", "import sys; sys.exit(open(sys.argv[1]).read())", "%s"]
-        with pytest.raises(PhaseError, match="what it printed is not shown") as caught:
-            host.step("preflight", item)
-        del item["validate"]
-        report = host.step("main", item)
-        assert "canary" not in json.dumps([report.msg, report.diff, str(caught.value)])
-    assert stat.S_IMODE(new.stat().st_mode) == 0o600
 
 
 def refused(case, says, **item):
