@@ -16,7 +16,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.changeops.rollback.plugins.plugin_utils import _history, _history_process
+from ansible_collections.changeops.rollback.plugins.plugin_utils import _history
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history import (
     Asked,
     HistoryError,
@@ -24,7 +24,7 @@ from ansible_collections.changeops.rollback.plugins.plugin_utils._history import
     redacted,
     store_url,
 )
-from ansible_collections.changeops.rollback.plugins.plugin_utils._history_process import Process, this_process, who
+from ansible_collections.changeops.rollback.plugins.plugin_utils._history_process import Process, this_process
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history_spool import replay, spool
 
 START = datetime.datetime(2026, 11, 22, 23, 15, tzinfo=datetime.UTC)
@@ -364,27 +364,3 @@ def test_a_spool_that_cannot_be_written_back_stays(tmp_path: Path) -> None:
 
 
 # Who
-
-
-@pytest.mark.parametrize(
-    ("variables", "environ", "person", "place"),
-    [
-        ({"awx_job_id": 12, "awx_user_name": "lee"}, {}, "lee", "AWX job 12"),
-        ({"tower_job_id": "12", "tower_user_name": "lee"}, {}, "lee", "AWX job 12"),
-        ({"awx_job_id": 12, "awx_schedule_name": "nightly"}, {}, "schedule nightly", "AWX job 12"),
-        ({"awx_job_id": 12, "awx_workflow_job_id": 3}, {}, "AWX", "AWX job 12 of workflow 3"),
-        ({}, {"SUDO_USER": "dana"}, "dana", None),
-    ],
-)
-def test_who(variables: dict[str, t.Any], environ: dict[str, str], person: str, place: str | None) -> None:
-    found = who(variables, environ)
-    assert found[0] == person
-    assert found[1] == place or (place is None and "@" in found[1])
-
-
-def test_a_zombie_is_not_alive() -> None:
-    child = subprocess.Popen(["true"])
-    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-    assert _history_process.started(child.pid) == ""
-    child.wait()
-    assert _history_process.started(os.getpid()) != ""
