@@ -125,6 +125,42 @@ MUTATIONS = [
         "not required]",
         "tests/unit/plugins/modules/test_verify.py::test_all_failures_are_named_together",
     ),
+    Mutation(
+        "batch after batch",
+        "roles/run/tasks/batch.yml",
+        '__run_step_hosts: "{{ __run_batch.hosts }}"',
+        '__run_step_hosts: "{{ ansible_play_hosts_all }}"',
+        "tests/integration/test_batches.py::test_each_batch_is_verified_before_the_next",
+    ),
+    Mutation(
+        "shared database",
+        "plugins/module_utils/_alembic_downgrade.py",
+        'report.facts = {"identity": found["identity"]}',
+        'report.facts = {"identity": ""}',
+        "tests/integration/test_shared_database.py::test_a_database_that_could_not_be_put_back_holds_all_that_share_it",
+    ),
+    Mutation(
+        "lock that was broken",
+        "plugins/module_utils/_phase.py",
+        '        point.check_host(os.environ.get(RUN, ""))\n',
+        "",
+        "tests/unit/plugins/modules/test_host_lock.py::test_a_run_whose_lock_was_broken_does_nothing_more_here",
+    ),
+    Mutation(
+        "deadline of a run",
+        "plugins/module_utils/_phase.py",
+        'timeout=min(params["timeout"], left)',
+        'timeout=params["timeout"]',
+        "tests/unit/plugins/module_utils/test_phase.py::"
+        "test_what_is_left_of_the_run_ends_a_step_with_all_that_it_started",
+    ),
+    Mutation(
+        "deadline of a phase of somebody else",
+        "plugins/plugin_utils/_run_time.py",
+        "return math.ceil(min(limits)) if min(limits) > 0 else None",
+        "return 0",
+        "tests/integration/test_deadline.py::test_a_phase_that_takes_too_long_fails_and_the_run_recovers",
+    ),
 ]
 
 
