@@ -4,7 +4,7 @@
 #
 # PYTHON=python3.12 chooses the interpreter for .venv, ANSIBLE_CORE='ansible-core==2.20.*' the Ansible.
 
-.PHONY: demo demo-stop docs lint molecule test test-newest
+.PHONY: demo demo-stop docs faults lint molecule test test-newest
 export ANSIBLE_CORE PYTHON
 IN_VENV := PATH="$(CURDIR)/.venv/bin:$$PATH"
 
@@ -19,6 +19,7 @@ demo-stop:
 docs:
 	@tests/bootstrap dev
 	@$(IN_VENV) python tests/unit/refusals.py
+	@$(IN_VENV) python tests/integration/reliability.py
 	@$(IN_VENV) tests/docs
 
 lint:
@@ -38,6 +39,13 @@ molecule:
 	@tests/bootstrap dev
 	@tests/system-packages
 	@$(IN_VENV) molecule/run test $(if $(ROLE),--scenario-name $(ROLE),--all)
+
+# Each case of docs/reliability.md, hours of work; or the short matrix, or some: make faults FAULTS=short, ONLY='verify and SIGKILL'
+faults: export FAULTS ?= all
+faults:
+	@tests/bootstrap dev
+	@tests/system-packages
+	@$(IN_VENV) pytest -n 2 --dist worksteal tests/integration/test_fault_matrix.py $(if $(ONLY),-k '$(ONLY)')
 
 test-newest: export VENV := .venv-newest
 test-newest: export PYTHON := python3.13

@@ -9,12 +9,18 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.changeops.rollback.tests.unit import conftest as servers
+from fault_summary import FaultSummary
 from fleet import Fleet, FleetOps
 from harness import ROWS, Ops, Shop, deploy
 from hosts import Host, NoHosts, host
 from systemd_shop import SystemdShop
 
 postgresql = servers.postgresql
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Tell at the end how the cases of the fault matrix ended."""
+    config.pluginmanager.register(FaultSummary(), "fault-summary")
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,119 @@
+# Copyright: changeops.rollback contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is done to a host, to PostgreSQL and to the history in the fault matrix. What mends it is returned."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import typing as t
+from pathlib import Path
+
+from hosts import SUDO, Host, podman
+
+STATE = "/var/lib/changeops"
+CLOCK = "/run/fault/clock"
+Mend = t.Callable[[], object]
+
+
+def network(host: Host, *argv: str) -> None:
+    """Run a command in the host's network with this machine's rights."""
+    pid = podman("inspect", "--format={{.State.Pid}}", host.container).stdout.strip()
+    subprocess.run([*SUDO, "nsenter", f"--target={pid}", "--net", *argv], check=True, stdout=subprocess.DEVNULL)
+
+
+def cut(host: Host) -> None:
+    """Nothing reaches the host any more, and nothing leaves it."""
+    iptables = shutil.which("iptables") or "/usr/sbin/iptables"
+    network(host, iptables, "--insert", "INPUT", "!", "--in-interface", "lo", "--jump", "DROP")
+    network(host, iptables, "--insert", "OUTPUT", "!", "--out-interface", "lo", "--jump", "DROP")
+
+
+def uncut(host: Host) -> None:
+    """The network is back."""
+    iptables = shutil.which("iptables") or "/usr/sbin/iptables"
+    for chain in ("INPUT", "OUTPUT"):
+        network(host, iptables, "--flush", chain)
+
+
+def kill_sshd(host: Host) -> None:
+    """End sshd with every session."""
+    host.sh("/usr/bin/systemctl stop ssh.socket ssh 2>/dev/null || true; pkill -KILL -x sshd || true")
+
+
+def start_sshd(host: Host) -> None:
+    host.sh("/usr/bin/systemctl start ssh")
+
+
+def small_disk(host: Host) -> Mend:
+    """Give the restore points a file system of their own."""
+    host.sh(f"mkdir -p {STATE}")
+    host.as_machine("mount", "-t", "tmpfs", "-o", "size=512m,mode=700", "tmpfs", STATE)
+    return lambda: host.as_machine("umount", "--lazy", STATE)
+
+
+def filled(host: Host) -> Mend:
+    """Leave not one byte on it."""
+    host.sh(f"dd if=/dev/zero of={STATE}/filler bs=1M 2>/dev/null || true; cat /dev/zero >>{STATE}/filler || true")
+    return lambda: host.sh(f"rm -f {STATE}/filler")
+
+
+# Whether the code is the release that is gone back to: only the bad one has totals.
+BROKEN_SERVICE = {
+    "service refuses": "[Service]\nExecStartPre=/bin/sh -c 'test -e shop/totals.py'\n",
+    "service dies": "[Service]\nExecStart=\n"
+    "ExecStart=/bin/sh -c 'test -e shop/totals.py || exec timeout --signal=KILL 3 {start}; exec {start}'\n",
+}
+
+
+def broken_service(host: Host, unit: str) -> Mend:
+    """Add lines to the unit."""
+    place = "/etc/systemd/system/shop-web.service.d"
+    start = host.sh("sed -n 's/^ExecStart=//p' /etc/systemd/system/shop-web.service")
+    host.sh(
+        f"mkdir -p {place}; cat >{place}/50-fault.conf; /usr/bin/systemctl daemon-reload",
+        stdin=unit.replace("{start}", start),
+    )
+    return lambda: host.sh(f"rm -f {place}/50-fault.conf; /usr/bin/systemctl daemon-reload")
+
+
+def python_with_clock(host: Host) -> str:
+    """A Python for Ansible whose clock, and that of all it starts, goes as the file CLOCK says."""
+    path = "/usr/local/bin/python3-clock"
+    host.sh(
+        f"cat >{path}; chmod 755 {path}; echo +0 >{CLOCK}; chmod 644 {CLOCK}",
+        stdin="#!/bin/sh\n"
+        "for lib in /usr/lib/*/faketime/libfaketime.so.1; do export LD_PRELOAD=$lib; done\n"
+        f"export FAKETIME_TIMESTAMP_FILE={CLOCK} FAKETIME_NO_CACHE=1 DONT_FAKE_MONOTONIC=1\n"
+        'exec /usr/bin/python3 "$@"\n',
+    )
+    return path
+
+
+def hidden(history: Path) -> Mend:
+    """Put a directory in the place of the history's file, so that it cannot be opened."""
+    kept = history.with_name("hidden.sqlite")
+    os.replace(history, kept)
+    history.mkdir()
+
+    def back() -> None:
+        history.rmdir()
+        os.replace(kept, history)
+
+    return back
+
+
+LOCKER = """\
+{ echo "BEGIN; LOCK TABLE invoices; SELECT 'held';"; exec sleep 600; } |
+  runuser -u postgres -- psql --quiet --no-psqlrc shop >/run/locker
+"""
+
+
+def locked(database: Host) -> Mend:
+    """A session of somebody's holds the table of invoices."""
+    database.sh("cat >/run/locker.sh; rm -f /run/locker", stdin=LOCKER)
+    database.sh("systemd-run --quiet --collect --unit=locker sh /run/locker.sh")
+    database.sh("for n in $(seq 200); do grep -q held /run/locker 2>/dev/null && exit; sleep 0.05; done; exit 1")
+    return lambda: database.sh("systemctl stop locker")
