@@ -19,7 +19,8 @@ Made from the fault matrix by `python tests/integration/reliability.py`. `make f
 boot systemd and share one PostgreSQL; `make test` tries a few of them. All the while clients work with the app on each
 host, and what it acknowledged is compared with what is there afterwards.
 
-The table says how each case has to end. Which of them did when they were last run, `make faults` tells in its last lines.
+The table says how each case has to end. Which of them did when they were run, the last lines of
+`make faults` tell.
 
 ## What is promised
 
