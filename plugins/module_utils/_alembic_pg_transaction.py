@@ -23,7 +23,7 @@ NO_LOCK = "55P03"  # lock_not_available
 NO_RIGHT = "42501"  # insufficient_privilege
 
 SESSIONS = """
-SELECT pid, usename, application_name, CAST(client_addr AS text), to_char(query_start AT TIME ZONE 'UTC', 'HH24:MI:SS'),
+SELECT pid, usename, application_name, host(client_addr), to_char(query_start AT TIME ZONE 'UTC', 'HH24:MI:SS'),
   backend_type IS NULL
 FROM pg_stat_activity
 WHERE datname = current_database() AND usesysid IS NOT NULL AND NOT pid = ANY(CAST(:own AS int[]))

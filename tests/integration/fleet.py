@@ -22,10 +22,17 @@ from systemd_shop import LOOK, PUT_BACK, SHOW, START, HostOps, SystemdShop
 T = t.TypeVar("T")
 
 USER, PASSWORD, PORT = "shop", "not-a-secret", 8000
-# Without fsync: what is tested here is not PostgreSQL.
+# It keeps when each transaction was committed, and logs what changes tables. What is tested here is not PostgreSQL, so
+# it need not survive a power cut.
 POSTGRESQL = f"""\
 cd /etc/postgresql/*/main
-printf "listen_addresses = '*'\\nfsync = off\\n" >conf.d/fleet.conf
+cat >conf.d/fleet.conf <<'END'
+listen_addresses = '*'
+fsync = off
+track_commit_timestamp = on
+log_statement = ddl
+log_line_prefix = '%n %d '
+END
 echo "host all all samenet scram-sha-256" >>pg_hba.conf
 systemctl enable --quiet --now postgresql
 cd /
