@@ -118,9 +118,9 @@ def cron_job_and_another_app(fleet: Fleet, ops: FleetOps) -> list[str]:
     """A psql of the app's own user on one of its hosts, and somebody else's on the database's; as they are named."""
     psql = "psql --no-psqlrc --command='SELECT pg_sleep(1000)'"
     fleet.hosts["web2"].sh(
-        f"systemd-run --quiet --unit=nightly --setenv=PGPASSWORD={PASSWORD} {psql} postgresql://{USER}@db1/shop"
+        f"systemd-run --quiet --collect --unit=nightly --setenv=PGPASSWORD={PASSWORD} {psql} postgresql://{USER}@db1/shop"
     )
-    fleet.db.sh(f"systemd-run --quiet --unit=books --uid=postgres --setenv=PGAPPNAME=accounting {psql} shop")
+    fleet.db.sh(f"systemd-run --quiet --collect --unit=books --uid=postgres --setenv=PGAPPNAME=accounting {psql} shop")
     until = time.monotonic() + 30
     while len(fleet.sql("SELECT 1 FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%' AND datname='shop'")) < 2:
         assert time.monotonic() < until
