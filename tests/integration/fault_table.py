@@ -127,7 +127,10 @@ class _Rows:
 
 
 # Those that every run of the tests tries.
-FEW = (Case("SIGKILL", "alembic_downgrade", "middle", "recover"),)
+FEW = (
+    Case("SIGKILL", "alembic_downgrade", "middle", "recover"),
+    Case("task fails", "git_revert", "middle", "recover"),
+)
 
 
 def _table() -> list[Expected | LeftOut]:
