@@ -34,7 +34,7 @@ test: lint
 	@$(IN_VENV) tests/ansible-test units $(HOSTS)
 	@$(IN_VENV) pytest -n 2 --dist worksteal $(HOSTS:%=--ignore=%)
 
-# Each role alone on real hosts, or one: make molecule ROLE=git_revert
+# Each role alone on real hosts and a whole rollback, or one of them: make molecule ROLE=git_revert
 molecule:
 	@tests/bootstrap dev
 	@tests/system-packages

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Make the hosts of the scenarios and their inventory, or remove them: fleet.py create|destroy DIRECTORY
 
-Three hosts of the sample app, each with its bad release under systemd, and one with PostgreSQL. Molecule has made
-DIRECTORY.
+Three hosts of the sample app, each with its bad release under systemd, and one with their PostgreSQL database. Molecule
+has made DIRECTORY.
 """
 
 from __future__ import annotations
@@ -14,70 +14,77 @@ import shutil
 import sys
 import tempfile
 import typing as t
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "integration"))
-from hosts import Host, image, podman
-from systemd_shop import RESET, SystemdShop, wheels
+from fleet import USER, Fleet
+from hosts import Host, podman
+from systemd_shop import PUT_BACK, START
 
-SHOPS = ["shop1", "shop2", "shop3"]
-DATABASE = "db1"
-POSTGRESQL = """\
-cd /etc/postgresql/*/main
-echo "listen_addresses = '*'" >conf.d/fleet.conf
-echo "host all all samenet scram-sha-256" >>pg_hba.conf
-systemctl enable --quiet --now postgresql
-"""
+# What ../reset.yml runs.
+SCRIPTS = {
+    "put-back-shop": f"pkill -KILL -u shop || true\n{PUT_BACK}",
+    "start-shop": START,
+    "put-back-database": f"""\
+cd /
+runuser -u postgres -- dropdb --if-exists --force shop
+runuser -u postgres -- createdb --template=pristine --owner={USER} shop
+""",
+}
 
 
-def shop(host: Host) -> dict[str, t.Any]:
-    """Deploy the app and its bad release; returns what a plan needs to know of it."""
-    facts = SystemdShop(host).facts
-    host.sh(
-        "cat >/usr/local/sbin/reset-shop; chmod 755 /usr/local/sbin/reset-shop", stdin=f"#!/bin/sh\nset -e\n{RESET}"
-    )
-    return facts
+def script(host: Host, name: str) -> None:
+    """Put a script on a host."""
+    place = f"/usr/local/sbin/{name}"
+    host.sh(f"cat >{place}; chmod 755 {place}", stdin=f"#!/bin/sh\nset -e\n{SCRIPTS[name]}")
 
 
 def create(directory: Path) -> None:
-    """Make the hosts, and an inventory that has their containers' names too."""
-    image()
+    """Make the hosts, and an inventory that says, too, how podman calls them."""
     keys = Path(tempfile.mkdtemp(prefix="changeops-fleet-"))  # ssh's sockets are there too: a short path, and a new one
-    hosts: dict[str, Host] = {}
     try:
-        for name in [*SHOPS, DATABASE]:
-            hosts[name] = Host(name, keys)
-        version = hosts[DATABASE].sh("python3 -c 'import sys; print(\"%d.%d\" % sys.version_info[:2])'")
-        wheels(version)  # once, before three threads look for it
-        with ThreadPoolExecutor() as pool:
-            facts = dict(zip(SHOPS, pool.map(lambda name: shop(hosts[name]), SHOPS), strict=True))
-        hosts[DATABASE].sh(POSTGRESQL)
-        known = {name: {**one.inventory("deploy"), "container": one.container} for name, one in hosts.items()}
-        for one in known.values():  # Ansible and Testinfra share their connections
-            one["ansible_ssh_common_args"] += f" -o ControlPath={keys}/%C"
-        for name in SHOPS:
-            known[name]["shop"] = facts[name]
+        fleet = Fleet(keys, count=3)
     except BaseException:
-        for one in hosts.values():
-            one.close()
         shutil.rmtree(keys)
         raise
-    groups = {
-        "shop": {"hosts": {name: known[name] for name in SHOPS}},
-        "database": {"hosts": {DATABASE: known[DATABASE]}},
-    }
-    inventory(directory).write_text(json.dumps(groups, indent=2))
+    tag = ["git", "-C", "/srv/shop/pristine/shop", "tag", "v1.3.0", fleet.facts["commits"]["bad"]]
+    for one in fleet.hosts.values():
+        one.run(*tag, user="shop")
+        script(one, "put-back-shop")
+        script(one, "start-shop")
+    script(fleet.db, "put-back-database")
+    inventory(directory).write_text(
+        json.dumps(
+            {
+                "all": {"vars": {"network": fleet.network, "keys": str(keys)}},
+                "shop": {
+                    "hosts": {name: known(one) for name, one in fleet.hosts.items()},
+                    "vars": {"shop": fleet.facts},
+                },
+                "database": {"hosts": {fleet.db.name: known(fleet.db)}},
+            },
+            indent=2,
+        )
+    )
+
+
+def known(host: Host) -> dict[str, t.Any]:
+    """What the inventory has of a host. Ansible and Testinfra share their connections."""
+    found = host.inventory("deploy")
+    found["ansible_ssh_common_args"] += f" -o ControlPath={host.key.parent}/%C"
+    return {**found, "container": host.container}
 
 
 def destroy(directory: Path) -> None:
-    """Remove the hosts that the inventory names."""
+    """Remove the hosts that the inventory names, and their network."""
     path = inventory(directory)
     if path.exists():
-        for group in json.loads(path.read_text()).values():
-            for one in group["hosts"].values():
-                shutil.rmtree(Path(one["ansible_ssh_private_key_file"]).parent, ignore_errors=True)
-                podman("rm", "--force", "--time=0", "--volumes", one["container"], check=False)
+        groups = json.loads(path.read_text())
+        both = groups["all"]["vars"]
+        containers = [one["container"] for name in ("shop", "database") for one in groups[name]["hosts"].values()]
+        podman("rm", "--force", "--time=0", "--volumes", *containers, check=False)
+        podman("network", "rm", "--force", both["network"], check=False)
+        shutil.rmtree(both["keys"], ignore_errors=True)
         path.unlink()
 
 

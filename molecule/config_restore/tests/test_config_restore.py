@@ -6,7 +6,7 @@
 import pytest
 
 KEPT = "/srv/shop/.local/state/changeops/standalone/config_restore"
-restored = pytest.mark.parametrize("app", ["shop1", "shop2"], indirect=True)
+restored = pytest.mark.parametrize("app", ["web1", "web2"], indirect=True)
 
 
 @restored
@@ -37,7 +37,7 @@ def test_what_was_replaced_is_kept_for_the_owner_alone(app):
     assert app.run("find", KEPT, "-type", "d", "-perm", "/077") == ""
 
 
-@pytest.mark.parametrize("app", ["shop3"], indirect=True)
+@pytest.mark.parametrize("app", ["web3"], indirect=True)
 def test_config_that_is_not_valid_is_put_back(app):
     assert app.git("status", "--porcelain") == ""
     assert app.run("grep", "-c", "", app.facts["env_file"]) == "3"

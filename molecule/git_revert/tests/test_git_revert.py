@@ -5,7 +5,7 @@
 
 import pytest
 
-reverted = pytest.mark.parametrize("app", ["shop1", "shop2"], indirect=True)
+reverted = pytest.mark.parametrize("app", ["web1", "web2"], indirect=True)
 
 
 @reverted
@@ -17,7 +17,7 @@ def test_one_commit_has_the_content_of_the_good_release(app):
 
 
 def test_the_commit_is_the_same_on_every_host(apps):
-    assert apps("shop1").git("rev-parse", "HEAD") == apps("shop2").git("rev-parse", "HEAD")
+    assert apps("web1").git("rev-parse", "HEAD") == apps("web2").git("rev-parse", "HEAD")
 
 
 @reverted
@@ -34,7 +34,7 @@ def test_the_environment_is_that_of_the_good_release(app):
     assert "humanize" not in packages  # the bad release brought it
 
 
-@pytest.mark.parametrize("app", ["shop3"], indirect=True)
+@pytest.mark.parametrize("app", ["web3"], indirect=True)
 def test_a_conflict_leaves_all_as_it_was(app):
     assert app.git("log", "-1", "--format=%s") == "Release 1.3.1"
     assert app.git("rev-parse", "HEAD^") == app.facts["commits"]["bad"]

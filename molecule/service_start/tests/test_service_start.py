@@ -6,14 +6,14 @@
 import pytest
 
 
-@pytest.mark.parametrize("app", ["shop1", "shop2"], indirect=True)
+@pytest.mark.parametrize("app", ["web1", "web2"], indirect=True)
 def test_the_app_answers(app):
     assert app.host.service("shop-web").is_running
     code = app.run("curl", "--silent", "--output", "/dev/null", "--write-out", "%{http_code}", app.health)
     assert code == "503"  # of the bad release
 
 
-@pytest.mark.parametrize("app", ["shop3"], indirect=True)
+@pytest.mark.parametrize("app", ["web3"], indirect=True)
 def test_what_was_not_listed_stays_stopped(app):
     assert not app.host.service("shop-web").is_running
     assert not app.host.service("shop-dies").is_running

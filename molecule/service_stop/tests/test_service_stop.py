@@ -5,14 +5,14 @@
 
 import pytest
 
-stopped = pytest.mark.parametrize("app", ["shop1", "shop2"], indirect=True)
+stopped = pytest.mark.parametrize("app", ["web1", "web2"], indirect=True)
 
 
 @stopped
 def test_nothing_of_the_app_runs(app):
     assert not app.host.service("shop-web").is_running
     assert app.host.process.filter(user="shop", comm="uvicorn") == []
-    assert not app.host.socket(f"tcp://127.0.0.1:{app.facts['port']}").is_listening
+    assert not app.host.socket(f"tcp://0.0.0.0:{app.facts['port']}").is_listening
 
 
 @stopped
@@ -22,7 +22,7 @@ def test_systemd_does_not_start_it_meanwhile(app):
     assert not app.host.service("shop-web").is_running
 
 
-@pytest.mark.parametrize("app", ["shop3"], indirect=True)
+@pytest.mark.parametrize("app", ["web3"], indirect=True)
 def test_what_is_refused_stops_nothing(app):
     assert app.host.service("shop-web").is_running
-    assert app.host.socket(f"tcp://127.0.0.1:{app.facts['port']}").is_listening
+    assert app.host.socket(f"tcp://0.0.0.0:{app.facts['port']}").is_listening

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-well = pytest.mark.parametrize("app", ["shop1", "shop2"], indirect=True)
+well = pytest.mark.parametrize("app", ["web1", "web2"], indirect=True)
 
 
 def answers(app):
@@ -36,7 +36,7 @@ def test_nothing_of_the_app_was_changed(app):
     assert written.splitlines() == [f"{app.facts['root']}/smoke-tested"]
 
 
-@pytest.mark.parametrize("app", ["shop3"], indirect=True)
+@pytest.mark.parametrize("app", ["web3"], indirect=True)
 def test_what_is_not_well_is_left_as_it_is(app):
     assert set(answers(app)) == {"503"}
     assert app.host.service("shop-web").is_running
