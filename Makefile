@@ -32,7 +32,8 @@ HOSTS := tests/unit/plugins/modules/ tests/unit/plugins/module_utils/
 test: lint
 	@tests/system-packages
 	@$(IN_VENV) tests/ansible-test units $(HOSTS)
-	@$(IN_VENV) pytest -n 2 --dist worksteal $(HOSTS:%=--ignore=%)
+	@$(IN_VENV) molecule/run test --all
+	@$(IN_VENV) pytest -n 2 --dist worksteal --durations 20 $(HOSTS:%=--ignore=%)
 
 # Each role alone on real hosts and a whole rollback, or one of them: make molecule ROLE=git_revert
 molecule:
@@ -50,8 +51,8 @@ faults:
 test-newest: export VENV := .venv-newest
 test-newest: export PYTHON := python3.13
 test-newest: export ANSIBLE_CORE := ansible-core
-# real hosts of many kinds are tried with one core
-test-newest: HOSTS += tests/integration/test_systemd.py tests/integration/test_odd_hosts.py
+# what depends on the host more than on Ansible is tried with one core
+test-newest: HOSTS += $(wildcard $(patsubst %,tests/integration/test_%.py,dependencies fault_matrix fleet odd_hosts release sample_app systemd verify))
 test-newest:
 	@tests/bootstrap dev
 	@tests/system-packages

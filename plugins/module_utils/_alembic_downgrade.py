@@ -217,10 +217,15 @@ def preflight(ctx: Context) -> Report:
     asked = [ctx.params["from"], ctx.params["to"]]
     noted = ctx.prepared if ctx.prepared.get("asked") == asked else {}
     folder = Path(noted["folder"]) if noted.get("folder") and Path(noted["folder"]).is_dir() else project
-    away = folder == project and bool(ctx.params["release"] or ctx.params["preserve"])
+    # Where another host works on the database for this one, the migrations need not be here any more: this host may
+    # have been lost with its code reverted, and the database put back since.
+    looks = ctx.resumed and bool(noted.get("done_by"))
+    away = looks or (folder == project and bool(ctx.params["release"] or ctx.params["preserve"]))
     request = {"from": noted.get("from", asked[0]), "to": noted.get("to", asked[1])}
     ctx.point.scratch()
     found = _drive(ctx, folder, "inspect", elsewhere=away, resumed=ctx.resumed, **request)
+    if looks:
+        return _looked(found, noted)
     if away and found["pending"]:
         release, target = ctx.params["release"] or "HEAD", ctx.point.part / "release"
         folder = preserve(project, _config(ctx), release, target, ctx.params["install"], ctx.commands)
@@ -271,6 +276,18 @@ def preflight(ctx: Context) -> Report:
     return report
 
 
+def _looked(found: dict[str, t.Any], noted: dict[str, t.Any]) -> Report:
+    """What the preflight of a resumed run says on a host for which another one works on the database."""
+    place = f"The database {found['database']} stands at {spoken(found['current'])}"
+    return Report(
+        f"{place}; {noted['done_by']} works on it for this host too.",
+        pending=found["pending"],
+        before={"revision": spoken(found["current"]), "database": found["database"]},
+        prepared=noted,
+        facts={"identity": found["identity"]},
+    )
+
+
 def main(ctx: Context) -> Report:
     """Export what the downgrade destroys, and downgrade, while the apps are stopped."""
     noted = ctx.prepared
@@ -288,7 +305,7 @@ def main(ctx: Context) -> Report:
             facts={"exported": {}},
         )
     if ctx.params["done_by"]:
-        ctx.note(elsewhere=pending(ctx) and not (_kept(ctx) / MANIFEST).exists())
+        ctx.note(elsewhere=pending(ctx) and not (_kept(ctx) / MANIFEST).exists(), done_by=ctx.params["done_by"])
         return Report(_look(ctx, "to"), after=after, facts={"exported": {}})
     reply = _drive(ctx, Path(noted["folder"]), "downgrade", **_task(noted))
     if not reply["changed"]:

@@ -20,6 +20,7 @@ from fault_harm import (
     STATE,
     broken_service,
     cut,
+    end_connections,
     filled,
     hidden,
     kill_sshd,
@@ -198,6 +199,7 @@ class Trial:
         self.check_hosts(wanted.release)
         self.check_acknowledged()
         if wanted.outcome != "succeeded":
+            end_connections(self.victim)
             done = self.ops.rollback()
             assert done.returncode == 0
             assert self.last_run()["outcome"] == "succeeded"

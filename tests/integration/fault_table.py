@@ -130,6 +130,7 @@ class _Rows:
 FEW = (
     Case("SIGKILL", "alembic_downgrade", "middle", "recover"),
     Case("task fails", "git_revert", "middle", "recover"),
+    Case("sshd killed", "git_revert", "middle", "recover"),
 )
 
 

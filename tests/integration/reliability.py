@@ -40,8 +40,6 @@ The table says how each case has to end. Which of them did when they were run, t
   where the database could not be put back without it.
 - Where the cause stays (a full disk, a database that is away), nothing can be put back either; apps stay stopped.
 - ssh notices that a host stands still only where it is told to: set `ServerAliveInterval` in `ansible_ssh_common_args`.
-- Not yet: a host that was lost while its code was reverted, where the others and the shared database were put back. The
-  next run is refused there, since the migration is not in its code any more, and says what to set.
 - While apps are stopped, clients are turned away. What was not acknowledged is not kept.
 
 ## The cases

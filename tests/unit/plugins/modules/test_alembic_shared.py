@@ -142,3 +142,35 @@ def test_what_a_host_kept_it_puts_back_whoever_comes_first_now(tmp_path, monkeyp
     assert not shop.run("recover", point=HOST1).changed
     assert shop.run("recover", point=HOST2, done_by="host1").changed
     assert shop.rows() == before
+
+
+def test_a_host_that_was_lost_while_its_code_was_reverted_takes_part_again(tmp_path, monkeypatch, postgresql):
+    """The other host has put the database back, at a revision that is in this host's code no more."""
+    shop = pg(tmp_path, monkeypatch, {"postgresql": postgresql})
+    bad = shop.commit()
+    first = shop.run("preflight", point=HOST1).facts["identity"]
+    shop.run("preflight", point=HOST2)
+    shop.run("main", point=HOST1)
+    shop.run("main", point=HOST2, done_by="host1")
+    assert shop.run("recover", point=HOST1).changed
+    shop.git("checkout", "-q", "-b", "reverted")
+    shop.git("rm", "-q", "migrations/versions/new.py")
+    shop.git("commit", "-qm", "revert")
+
+    again = shop.run("preflight", point=HOST2)
+    assert again.pending
+    assert again.facts["identity"] == first
+    assert again.msg.endswith("stands at new; host1 works on it for this host too.")
+    with pytest.raises(PhaseError, match="not at old, where host1 was to bring it"):
+        shop.run("main", point=HOST2, done_by="host1")
+    before = shop.rows()
+    with pytest.raises(PhaseError):  # nobody else does after all, and here it cannot be done
+        shop.run("main", point=HOST2)
+    assert shop.rows() == before
+
+    shop.git("checkout", "-q", bad)
+    assert shop.run("preflight", point=HOST1).pending
+    assert shop.run("main", point=HOST1).changed
+    shop.git("checkout", "-q", "reverted")
+    assert "host1 saw to that" in shop.run("main", point=HOST2, done_by="host1").msg
+    assert not shop.run("preflight", point=HOST2).pending
