@@ -10,7 +10,6 @@ Each combination of fault, phase, position and policy has either an `Expected` e
 from __future__ import annotations
 
 import itertools
-import os
 import typing as t
 
 PHASES = ("backup", "service_stop", "alembic_downgrade", "git_revert", "config_restore", "service_start", "verify")
@@ -224,9 +223,8 @@ def end_of(case: Case) -> End:
     return row.end
 
 
-def selected(environ: t.Mapping[str, str] = os.environ) -> list[Case]:
-    """With FAULTS=all every case, with FAULTS=short those of `in_short`, else only FEW."""
-    wanted = environ.get("FAULTS", "")
+def selected(wanted: str) -> list[Case]:
+    """The environment variable FAULTS says what is ``wanted``: all, short (`in_short`), else only FEW."""
     return [case for case in cases() if wanted == "all" or (in_short(case) if wanted == "short" else case in FEW)]
 
 

@@ -74,7 +74,7 @@ def page() -> str:
                     f"| {end.lock} | {said or 'how many phases were done'} |"
                 )
     number = len(fault_table.cases())
-    short = len(fault_table.selected({"FAULTS": "short"}))
+    short = len(fault_table.selected("short"))
     lines += [
         "",
         f"These are {number} cases, of which `make faults FAULTS=short` runs {short}.",

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import typing as t
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from fault_table import Case, selected
 from fleet import Fleet, FleetOps
 
 
-@pytest.mark.parametrize("case", [pytest.param(case, id=case.id) for case in selected()])
+@pytest.mark.parametrize("case", [pytest.param(case, id=case.id) for case in selected(os.environ.get("FAULTS", ""))])
 def test_fault(
     fleet: Fleet, fleet_ops: FleetOps, case: Case, monkeypatch: pytest.MonkeyPatch, record_property: t.Any
 ) -> None:
