@@ -13,7 +13,7 @@ description:
   - Gives the phases that started, the hosts on which they are put back, and the database that comes first.
 author:
   - changeops.rollback contributors (@changeops)
-positional: batch, reached, resumed
+positional: batch, reached, resumed, databases
 options:
   _input:
     description: The plan, as the lookup P(changeops.rollback.plan#lookup) gives it in a play.
@@ -31,12 +31,16 @@ options:
     description: Whether the run goes on with one that was interrupted, so that any phase may have started.
     type: bool
     required: true
+  databases:
+    description: What the databases of each host of the play are known by, as the preflight of the phases noted it.
+    type: dict
+    required: true
 """
 
 EXAMPLES = r"""
 - name: Note what is to be put back
   ansible.builtin.set_fact:
-    recovery: "{{ rollback_plan | changeops.rollback.recovery(batch, 3, false) }}"
+    recovery: "{{ rollback_plan | changeops.rollback.recovery(batch, 3, false, databases) }}"
 """
 
 RETURN = r"""
@@ -56,8 +60,14 @@ import typing as t
 from ansible_collections.changeops.rollback.plugins.plugin_utils._recovery import recovery_of
 
 
-def recovery(plan: dict[str, t.Any], batch: dict[str, t.Any], reached: int, resumed: bool) -> dict[str, t.Any]:
-    found = recovery_of(plan, batch, int(reached), bool(resumed))
+def recovery(
+    plan: dict[str, t.Any],
+    batch: dict[str, t.Any],
+    reached: int,
+    resumed: bool,
+    databases: dict[str, dict[str, str]],
+) -> dict[str, t.Any]:
+    found = recovery_of(plan, batch, int(reached), bool(resumed), databases)
     return {field.name: getattr(found, field.name) for field in dataclasses.fields(found)}
 
 

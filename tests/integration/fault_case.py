@@ -31,7 +31,7 @@ from fault_harm import (
     uncut,
 )
 from fault_rig import PROGRAMS, WORK, Place, Run, Writers, wait_for
-from fault_table import ADOPTABLE, DATABASE_PHASE, FREE, HALF_WAY, NEW, OLD, SIGNALS, Case, end_of
+from fault_table import ADOPTABLE, BUT_ONE, DATABASE_PHASE, FREE, HALF_WAY, NEW, OLD, SIGNALS, Case, end_of
 from fleet import Fleet, FleetOps
 from hosts import Host, podman
 
@@ -234,6 +234,8 @@ class Trial:
         assert not mixed, f"the database is {stands}, and another release runs on {', '.join(mixed)}"
         if release == HALF_WAY:
             return
+        if release == BUT_ONE:
+            release, _lost = NEW, now.pop(self.victim.name)
         assert stands == release
         for name, one in now.items():
             assert (code[name], one["service"], one["dirty"]) == (release, ["active", "enabled"], ""), name

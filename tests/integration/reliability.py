@@ -36,8 +36,8 @@ The table says how each case has to end. Which of them did when they were run, t
 
 ## What is not promised
 
-- A host that was lost is not put back in the same run: Ansible does not come back to it. The others wait, half-way,
-  where the database could not be put back without it.
+- A host that was lost is not put back in the same run: Ansible does not come back to it. The others are, unless it
+  worked on the database of all, or may have started its app: then they wait, half-way, with their apps stopped.
 - Where the cause stays (a full disk, a database that is away), nothing can be put back either; apps stay stopped.
 - ssh notices that a host stands still only where it is told to: set `ServerAliveInterval` in `ansible_ssh_common_args`.
 - While apps are stopped, clients are turned away. What was not acknowledged is not kept.
