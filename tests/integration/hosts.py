@@ -109,7 +109,7 @@ class Host:
     def as_machine(self, *argv: str) -> None:
         """Run a command in the host's file system with the rights of this machine's root: a host may not mount."""
         pid = podman("inspect", "--format={{.State.Pid}}", self.container).stdout.strip()
-        subprocess.run([*SUDO, "nsenter", f"--target={pid}", "--mount", *argv], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([*SUDO, "nsenter", f"--target={pid}", "--mount", "--pid", *argv], check=True, stdout=subprocess.DEVNULL)
 
     def put(self, source: Path, target: str) -> None:
         """Copy a file, or a directory's content into an existing one, to the host; root owns it there."""
