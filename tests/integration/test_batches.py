@@ -186,8 +186,8 @@ CASES = {
         "main-three-h3 recover-three-h3",
         [*CANARY, *SECOND, ("recover", "three", ["h2", "h3"]), *back(["h2"], "two")],
         "failed",
-        "Rolled back: 1 host (h1). Not as before: 2 hosts (h2 and h3). Untouched: 1 host (h4).",
-        ("h2", "h3"),
+        "Rolled back: 1 host (h1). Put back: 1 host (h2). Not as before: 1 host (h3). Untouched: 1 host (h4).",
+        ("h3",),
     ),
     "the plan says on_failure: stop": Case(
         "main-three-h3",
