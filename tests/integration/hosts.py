@@ -10,6 +10,7 @@ The image is made by ``tests/hosts/image``. It has the accounts ``root``, ``depl
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shutil
 import subprocess
@@ -19,6 +20,7 @@ from pathlib import Path
 
 HOSTS = Path(__file__).parents[1] / "hosts"
 SUDO = [] if os.geteuid() == 0 else ["sudo", "-n", "--preserve-env=CONTAINERS_CONF"]
+NUMBERS = itertools.count(1)
 SSH = (
     "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR "
     "-o ControlMaster=auto -o ControlPersist=60s"
@@ -62,8 +64,8 @@ def image() -> str:
 class Host:
     """One running test host.
 
-    :arg name: as it is called in the inventory; the container's name has the session's process id as well, so that
-        sessions and workers do not meet.
+    :arg name: as it is called in the inventory; the container's name has the session's process id and a number as well,
+        so that none meets another.
     :arg keys: a directory of this session, for the ssh key.
     :arg volumes: ``/from:/to[:options]``, as podman takes them.
     :arg options: more of what ``podman run`` takes.
@@ -71,7 +73,7 @@ class Host:
 
     def __init__(self, name: str, keys: Path, volumes: t.Sequence[str] = (), options: t.Sequence[str] = ()) -> None:
         self.name = name
-        self.container = f"changeops-{name}-{os.getpid()}"
+        self.container = f"changeops-{name}-{os.getpid()}-{next(NUMBERS)}"
         self.key = keys / "id_ed25519"
         if not self.key.exists():
             subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.key], check=True)
@@ -109,7 +111,9 @@ class Host:
     def as_machine(self, *argv: str) -> None:
         """Run a command in the host's file system with the rights of this machine's root: a host may not mount."""
         pid = podman("inspect", "--format={{.State.Pid}}", self.container).stdout.strip()
-        subprocess.run([*SUDO, "nsenter", f"--target={pid}", "--mount", "--pid", *argv], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            [*SUDO, "nsenter", f"--target={pid}", "--mount", "--pid", *argv], check=True, stdout=subprocess.DEVNULL
+        )
 
     def put(self, source: Path, target: str) -> None:
         """Copy a file, or a directory's content into an existing one, to the host; root owns it there."""
