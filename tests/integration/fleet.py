@@ -72,7 +72,15 @@ class Fleet:
             ship = place / "ship"
             ship.mkdir(exist_ok=True)
             for number, name in enumerate(["db1", *(f"web{number}" for number in range(1, count + 1))]):
-                options = [f"--network={self.network}", f"--ip={address + number}", f"--add-host=db1:{address}"]
+                here = address + number
+                # with another address of its card, a host that reboots would be looked for in vain for a while
+                card = ":".join(f"{byte:02x}" for byte in b"\x02\x00" + here.packed)
+                options = [
+                    f"--network={self.network}",
+                    f"--ip={here}",
+                    f"--mac-address={card}",
+                    f"--add-host=db1:{address}",
+                ]
                 self.hosts[name] = Host(name, place, [f"{ship}:/ship"], options)
             self.db = self.hosts.pop("db1")
             first, *others = self.hosts.values()

@@ -13,6 +13,7 @@ import contextlib
 import itertools
 import os
 import shutil
+import socket
 import subprocess
 import time
 import typing as t
@@ -153,6 +154,12 @@ class Host:
         """Boot it again: what is enabled starts, /run and /tmp are empty."""
         podman("restart", "--time=5", self.container)
         self.wait_until_booted()
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            with contextlib.suppress(OSError), socket.create_connection((self.address, 22), timeout=1):
+                return
+            time.sleep(0.2)
+        raise AssertionError(f"{self.name} cannot be reached over ssh after its reboot.")
 
     def close(self) -> None:
         """Remove it with all that is on it."""
