@@ -51,8 +51,8 @@ faults:
 test-newest: export VENV := .venv-newest
 test-newest: export PYTHON := python3.13
 test-newest: export ANSIBLE_CORE := ansible-core
-# what depends on the host more than on Ansible is tried with one core
-test-newest: HOSTS += $(wildcard $(patsubst %,tests/integration/test_%.py,dependencies fault_matrix fleet odd_hosts release sample_app systemd verify))
+# what depends on the host more than on Ansible, and what takes longest, is tried with one core
+test-newest: HOSTS += $(wildcard $(patsubst %,tests/integration/test_%.py,dependencies fault_matrix faults fleet odd_hosts release sample_app systemd verify))
 test-newest:
 	@tests/bootstrap dev
 	@tests/system-packages
