@@ -24,7 +24,7 @@ from ..module_utils._redact import MASK, redact
 from ..module_utils._words import age
 from . import _history_schema as schema
 from ._history_process import Process, alive, holder_words, seconds_between
-from ._outcome import FAILED, INTERRUPTED, MAIN, OUTCOMES, REFUSED, SKIPPED, cut_short
+from ._outcome import FAILED, INTERRUPTED, MAIN, OUTCOMES, REFUSED, SKIPPED, cut_short, rows_of
 
 if schema.HAS_SQLALCHEMY:
     import sqlalchemy as sa
@@ -303,7 +303,7 @@ class Store:
     def _bury(self, connection: t.Any, run: t.Mapping[str, t.Any], broken: str) -> dict[str, t.Any]:
         """Close a dead run as interrupted and say what was at work then."""
         how = "Its lock was broken" if run["id"] == broken else ENDED
-        summary = cut_short(how, self._phases(connection, [run["id"]])[run["id"]])
+        summary = cut_short(how, rows_of(self._phases(connection, [run["id"]])[run["id"]]))
         self.end_run(connection, run["id"], INTERRUPTED, summary, run["heartbeat"])
         return {"outcome": INTERRUPTED, "summary": summary}
 
@@ -386,7 +386,7 @@ class Store:
                 row["truth"] = schema.truth_of(connection, row["id"])
         for row in found:
             if row["outcome"] is None and not alive(row, here, now):
-                summary = cut_short(ENDED, phases[row["id"]])
+                summary = cut_short(ENDED, rows_of(phases[row["id"]]))
                 row.update(outcome=INTERRUPTED, finished=row["heartbeat"], summary=summary)
             for name in ("controller", "machine", "pid", "pid_started", "heartbeat"):
                 del row[name]

@@ -35,6 +35,11 @@ class Row:
 ROW = tuple(field.name for field in dataclasses.fields(Row))
 
 
+def rows_of(phases: t.Iterable[t.Mapping[str, t.Any]]) -> list[Row]:
+    """The rows that a history has; what else it knows of a phase is left out."""
+    return [Row(**{name: phase[name] for name in ROW}) for phase in phases]
+
+
 @dataclasses.dataclass(frozen=True)
 class End:
     """How the process ended.
@@ -115,12 +120,9 @@ def running_words(rows: t.Iterable[Row]) -> str:
     return f"{last.step} of {name_of(last.phase)} ran on {hosts}"
 
 
-def cut_short(how: str, phases: t.Iterable[t.Mapping[str, t.Any]]) -> str:
-    """Say ``how`` a run ended that did not come to its end, and what was at work then.
-
-    :arg phases: with the fields of `Row`.
-    """
-    work = running_words(Row(**{name: phase[name] for name in ROW}) for phase in phases)
+def cut_short(how: str, rows: t.Iterable[Row]) -> str:
+    """Say ``how`` a run ended that did not come to its end, and what was at work then."""
+    work = running_words(rows)
     return f"{how}{' while ' + work if work else ''}."
 
 
@@ -150,8 +152,7 @@ def _problem(end: End) -> str:
 
 def _interrupted(rows: t.Sequence[Row], end: End, touched: bool) -> Decision:
     how = f"Ended by {end.signal}" if end.signal else "It ended before its last phase was done"
-    work = running_words(rows)
-    text = f"{how}{' while ' + work if work else ''}."
+    text = cut_short(how, rows)
     return Decision(INTERRUPTED, text if touched else f"{text} No host had been changed.", touched)
 
 

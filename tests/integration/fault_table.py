@@ -158,8 +158,7 @@ def _table() -> list[Expected | LeftOut]:
     add(tuple(others), NOT_CHANGING, None, None, "How a host is lost was tried where the most is at stake.")
     add(tuple(others), None, None, "stop", "How a host is lost does not matter where nothing is put back.")
     # The first host works on the database of all, so without it nobody comes back; nor where a lost app may run.
-    for phase in ("backup", "service_stop", "git_revert", "config_restore"):
-        add(LOST_ONE, phase, None, "recover", End("failed", BUT_ONE, 4, FREE, lost))
+    add(LOST_ONE, (*NOT_STARTED, "git_revert"), None, "recover", End("failed", BUT_ONE, 4, FREE, lost))
     add(LOST_ONE, None, None, None, End("failed", HALF_WAY, 4, FREE, lost))
     add("all hosts lost", None, None, "stop", "No host is left that could be put back, so both policies are one.")
     add("all hosts lost", None, None, "recover", End("failed", HALF_WAY, 4, ADOPTABLE, ("{phase}", "unreachable")))
@@ -169,13 +168,7 @@ def _table() -> list[Expected | LeftOut]:
         add(name, None, None, None, End("interrupted", HALF_WAY, code, ADOPTABLE, (how, "{phase}")))
 
     add(HARMLESS, None, None, "stop", "The run does not fail, so on_failure is not asked.")
-    add(
-        "clock an hour off",
-        None,
-        ("middle", "end"),
-        None,
-        "The clock is set once, at the start.",
-    )
+    add("clock an hour off", None, ("middle", "end"), None, "The clock is set once, at the start.")
     add(HARMLESS, None, None, "recover", End("succeeded", OLD, 0, FREE, ()))
 
     add("disk full", None, None, None, End("failed", HALF_WAY, 2, FREE, failed))
@@ -191,13 +184,7 @@ def _table() -> list[Expected | LeftOut]:
     add("table locked", DATABASE_PHASE, "start", "stop", End("failed", HALF_WAY, 2, FREE, named))
     add(DATABASE_LOST, None, None, None, End("failed", HALF_WAY, 2, FREE, ("verify failed on",)))
 
-    add(
-        SERVICE_BROKEN,
-        ("backup", "service_stop", "config_restore"),
-        None,
-        None,
-        "As at git_revert: it is not started yet.",
-    )
+    add(SERVICE_BROKEN, NOT_STARTED, None, None, "As at git_revert: it is not started yet.")
     add(SERVICE_BROKEN, "verify", None, None, "By then it has been started.")
     add(SERVICE_BROKEN, "service_start", ("middle", "end"), None, "By then it has been started.")
     add("service refuses", None, None, "recover", End("recovered", NEW, 2, FREE, ("service_start failed on {host}",)))

@@ -26,8 +26,8 @@ The table says how each case has to end. Which of them did when they were run, t
 
 - **Nothing that the app acknowledged is lost.** Rows stay. Values of a column that the downgrade drops are in the
   database, or in the export of the restore point that the downgrade was made with.
-- **No release runs beside a database of another one.** Hosts are all on the old release, all as before, or half-way:
-  then an app either is stopped or fits the database.
+- **No release runs beside a database of another one.** Hosts are all on the old release, all as before but for one that
+  was lost, or half-way: then an app either is stopped or fits the database.
 - **The history tells the end** as soon as the command has ended: outcome, phase, host and cause. After SIGKILL
   it does as soon as the next command looks.
 - **The exit code is 0 only for `succeeded`.**
