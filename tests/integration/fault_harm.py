@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import time
 import typing as t
 from pathlib import Path
 
@@ -49,7 +50,13 @@ def start_sshd(host: Host) -> None:
 
 def end_connections(host: Host) -> None:
     """End what ssh keeps open for a minute: people do not come back to a lost host sooner."""
-    subprocess.run(["pkill", "--full", f"^ssh: {host.key.parent}/"], check=False)
+    kept = f"^ssh: {host.key.parent}/"
+    subprocess.run(["pkill", "--full", kept], check=False)
+    # whoever meets one that is about to end is turned away
+    until = time.monotonic() + 60
+    while subprocess.run(["pgrep", "--full", kept], check=False, stdout=subprocess.DEVNULL).returncode == 0:
+        assert time.monotonic() < until, "ssh keeps its connections"
+        time.sleep(0.05)
 
 
 def small_disk(host: Host) -> Mend:
