@@ -91,14 +91,29 @@ def broken_service(host: Host, unit: str) -> Mend:
     return lambda: host.sh(f"rm -f {place}/50-fault.conf; /usr/bin/systemctl daemon-reload")
 
 
+# libfaketime lets no Python sleep, but lets it wait.
+SLEEP = """\
+import threading
+import time
+
+
+def sleep(seconds):
+    threading.Event().wait(seconds)
+
+
+time.sleep = sleep
+"""
+
+
 def python_with_clock(host: Host) -> str:
     """A Python for Ansible whose clock, and that of all it starts, goes as the file CLOCK says."""
-    path = "/usr/local/bin/python3-clock"
+    path, library = "/usr/local/bin/python3-clock", "/usr/local/lib/python3-clock"
+    host.sh(f"mkdir -p {library}; cat >{library}/sitecustomize.py", stdin=SLEEP)
     host.sh(
         f"cat >{path}; chmod 755 {path}; echo +0 >{CLOCK}; chmod 644 {CLOCK}",
         stdin="#!/bin/sh\n"
         "for lib in /usr/lib/*/faketime/libfaketime.so.1; do export LD_PRELOAD=$lib; done\n"
-        f"export FAKETIME_TIMESTAMP_FILE={CLOCK} FAKETIME_NO_CACHE=1 DONT_FAKE_MONOTONIC=1\n"
+        f"export FAKETIME_TIMESTAMP_FILE={CLOCK} FAKETIME_NO_CACHE=1 DONT_FAKE_MONOTONIC=1 PYTHONPATH={library}\n"
         'exec /usr/bin/python3 "$@"\n',
     )
     return path
