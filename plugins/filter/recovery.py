@@ -13,7 +13,7 @@ description:
   - Gives the phases that started, the hosts on which they are put back, and the database that comes first.
 author:
   - changeops.rollback contributors (@changeops)
-positional: batch, reached, resumed, databases
+positional: batch, reached, resumed, databases, lost
 options:
   _input:
     description: The plan, as the lookup P(changeops.rollback.plan#lookup) gives it in a play.
@@ -35,19 +35,24 @@ options:
     description: What the databases of each host of the play are known by, as the preflight of the phases noted it.
     type: dict
     required: true
+  lost:
+    description: The hosts that went away. Where one of them would have to put a database back, nothing is put back.
+    type: list
+    elements: str
+    default: []
 """
 
 EXAMPLES = r"""
 - name: Note what is to be put back
   ansible.builtin.set_fact:
-    recovery: "{{ rollback_plan | changeops.rollback.recovery(batch, 3, false, databases) }}"
+    recovery: "{{ rollback_plan | changeops.rollback.recovery(batch, 3, false, databases, ['web2']) }}"
 """
 
 RETURN = r"""
 _value:
   description:
     - C(left) are the hosts of all batches that are not done, C(hosts) those that are put back, C(phases) the phases of
-      the plan that started, in its order.
+      the plan that are put back, in its order.
     - C(database_index) is the index of the first of them that changes a database, V(0) without one, and
       C(database_hosts) are the hosts of those.
   type: dict
@@ -66,8 +71,9 @@ def recovery(
     reached: int,
     resumed: bool,
     databases: dict[str, dict[str, str]],
+    lost: t.Collection[str] = (),
 ) -> dict[str, t.Any]:
-    found = recovery_of(plan, batch, int(reached), bool(resumed), databases)
+    found = recovery_of(plan, batch, int(reached), bool(resumed), databases, lost)
     return {field.name: getattr(found, field.name) for field in dataclasses.fields(found)}
 
 

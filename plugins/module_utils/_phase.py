@@ -115,7 +115,7 @@ def run_step(
         return _check_step(step, params, point, functions)
     if step == "preflight":
         return _preflight(params, point, functions, _state(step, point, subject), subject)
-    lock = WorkLock(point.state_dir / "work.lock", f"{point.phase} of {point.root.name}")
+    lock = _work_lock(step, point)
     held = lock.acquire(params["wait"])
     try:
         point.check_host(os.environ.get(RUN, ""))
@@ -152,6 +152,13 @@ def run_step(
     if held:
         report.warnings.append(f"Waited {held['waited']} s for {held.get('label', 'other work')} on this host to end.")
     return report
+
+
+def _work_lock(step: str, point: RestorePoint) -> WorkLock:
+    """The lock to work under. Recovery makes room on the disk first, because the lock is written to as well."""
+    if step == "recover":
+        point.use_reserve()
+    return WorkLock(point.state_dir / "work.lock", f"{point.phase} of {point.root.name}")
 
 
 def _idle(step: str, state: t.Mapping[str, t.Any], functions: t.Mapping[str, Step]) -> Report | None:
@@ -199,6 +206,8 @@ def _preflight(
         pending=report.pending,
         subject=subject,
     )
+    if not point.standalone:
+        point.reserve()
     return report
 
 

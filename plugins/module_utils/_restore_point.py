@@ -12,6 +12,7 @@ Layout (directories 0700, files 0600; where phases of one run work as several ac
             run.json                change, digest of the plan, who
             <phase>/                one part for each phase
                 state.json          what preflight found, how far main came
+            reserve             room for what recovery notes on a disk that is full
                 scratch/            removed when the run ends
                 ...                 what the phase keeps
 """
@@ -19,6 +20,7 @@ Layout (directories 0700, files 0600; where phases of one run work as several ac
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -33,6 +35,7 @@ from ._command import PhaseError, end_group
 from ._shared import is_shared
 
 STANDALONE = "standalone"
+RESERVE, RESERVED = "reserve", 1 << 20  # bytes; the driver of Alembic and a few notes
 ANYBODYS = "/var/tmp/changeops"  # noqa: S108 (what a message suggests to accounts without a home)
 
 
@@ -56,7 +59,9 @@ def told(exc: OSError, state_dir: Path, phase: str = "", alone: bool = False) ->
     """An error of the system as a sentence; about the restore point's place it says what to set."""
     said = f"{exc.filename or phase}: {exc.strerror or exc}."
     path = Path(str(exc.filename or "/nowhere"))
-    if state_dir in (path, *path.parents) or path in state_dir.parents:
+    if exc.errno in (errno.ENOSPC, errno.EDQUOT):
+        said += " Make room there."
+    elif state_dir in (path, *path.parents) or path in state_dir.parents:
         setting, place = "rollback_state_dir", ANYBODYS
         if alone:
             setting, place = f"{phase}_restore_point", f"{place}/{STANDALONE}/{phase}"
@@ -75,16 +80,22 @@ def write_file(path: Path, data: bytes, mode: int = 0o600) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with contextlib.suppress(FileNotFoundError):
         temporary.unlink()
-    fd = os.open(str(temporary), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
-    with os.fdopen(fd, "wb") as stream:
-        os.fchmod(stream.fileno(), mode)
-        owner = path.parent.stat()
-        if os.geteuid() == 0 and owner.st_uid != 0:
-            os.fchown(stream.fileno(), owner.st_uid, owner.st_gid)
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(str(temporary), str(path))
+    try:
+        fd = os.open(str(temporary), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
+        with os.fdopen(fd, "wb") as stream:
+            os.fchmod(stream.fileno(), mode)
+            owner = path.parent.stat()
+            if os.geteuid() == 0 and owner.st_uid != 0:
+                os.fchown(stream.fileno(), owner.st_uid, owner.st_gid)
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(str(temporary), str(path))
+    except OSError as exc:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        exc.filename = exc.filename or str(path)
+        raise
     sync_directory(path.parent)
 
 
@@ -178,6 +189,16 @@ class RestorePoint:
         self.make()
         write_json(self.part / "state.json", state)
         return state
+
+    def reserve(self) -> None:
+        """Take room on the disk, so that what failed because it is full can be put back and that be noted."""
+        if not (self.part / RESERVE).exists():
+            write_file(self.part / RESERVE, os.urandom(RESERVED))  # zeros might take none
+
+    def use_reserve(self) -> None:
+        """Give that room back."""
+        with contextlib.suppress(FileNotFoundError):
+            (self.part / RESERVE).unlink()
 
     def check_host(self, run: str) -> None:
         """See that the host still belongs to ``run``; empty for any. To be asked under the work lock.

@@ -236,6 +236,8 @@ def closed(point: RunPoint, params: Params, check: bool, now: float | None = Non
     outcome = params["outcome"]
     if check or not point.info():
         return {"changed": False, "msg": "There is no restore point to close.", "outcome": outcome}
+    for part in point.parts():
+        RestorePoint(str(point.root / part)).use_reserve()
     if outcome in ("succeeded", "recovered"):
         if any(part.get("changed") for part in point.parts().values()):
             _close_info(point.root, outcome, now)

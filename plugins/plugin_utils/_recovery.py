@@ -22,10 +22,11 @@ class Recovery:
     """What is to be put back.
 
     ``left``: the hosts of all batches that are not done. ``hosts``: those that are put back. ``phases``: the ones that
-    started, in the plan's order. ``database_index``: the first of them that changes a database, 0 without one.
+    are, in the plan's order. ``database_index``: the first of them that changes a database, 0 without one.
     ``database_hosts``: where those put one back; until each has, no earlier phase is put back anywhere. Of hosts that
     share a database it is the one that works on it, so the others do without a host that went away, as long as that
-    has started no app.
+    has started no app. If one of these went away itself, no phase is put back: the others stay on the release that the
+    database is at, instead of on none.
     """
 
     left: list[str]
@@ -36,7 +37,12 @@ class Recovery:
 
 
 def recovery_of(
-    plan: t.Mapping[str, t.Any], batch: t.Mapping[str, t.Any], reached: int, resumed: bool, databases: Databases
+    plan: t.Mapping[str, t.Any],
+    batch: t.Mapping[str, t.Any],
+    reached: int,
+    resumed: bool,
+    databases: Databases,
+    lost: t.Collection[str] = (),
 ) -> Recovery:
     """Tell what a run that failed is to put back.
 
@@ -46,6 +52,7 @@ def recovery_of(
     :arg resumed: the run goes on with one that was interrupted. What that left half-way may be of any batch that is not
         done, and in any phase.
     :arg databases: of each host of the play, in its order, what its databases are known by: phase id to identity.
+    :arg lost: the hosts that went away.
     """
     left = [host for hosts in plan["batches"][max(batch["index"], 1) - 1 :] for host in hosts]
     hosts = left if resumed else list(batch["hosts"])
@@ -62,10 +69,11 @@ def recovery_of(
         first = next((other for other in sharing if other in phase["host_names"]), host)
         return host in phase["host_names"] and not (stopped and first != host and first in hosts)
 
+    database_hosts = [host for host in hosts if any(works_on_one(host, phase) for phase in database)]
     return Recovery(
         left=left,
         hosts=hosts,
-        phases=phases,
+        phases=[] if set(database_hosts) & set(lost) else phases,
         database_index=min((phase["index"] for phase in database), default=0),
-        database_hosts=[host for host in hosts if any(works_on_one(host, phase) for phase in database)],
+        database_hosts=database_hosts,
     )

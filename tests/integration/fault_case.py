@@ -31,7 +31,19 @@ from fault_harm import (
     uncut,
 )
 from fault_rig import PROGRAMS, WORK, Place, Run, Writers, wait_for
-from fault_table import ADOPTABLE, BUT_ONE, DATABASE_PHASE, FREE, HALF_WAY, NEW, OLD, SIGNALS, Case, end_of
+from fault_table import (
+    ADOPTABLE,
+    DATABASE_PHASE,
+    HALF_WAY,
+    LOST_ONE,
+    NEW,
+    NEW_BUT_ONE,
+    OLD,
+    OLD_BUT_ONE,
+    SIGNALS,
+    Case,
+    end_of,
+)
 from fleet import Fleet, FleetOps
 from hosts import Host, podman
 
@@ -215,7 +227,7 @@ class Trial:
         """A lock that is left says whose it is, and that run is known to be over."""
         left = {host.name: host.sh(f"cat {STATE}/lock.json 2>/dev/null || true") for host in self.hosts}
         for name, lock in left.items():
-            lost = name == self.victim.name and self.expected.lock == FREE and "unreachable" in self.expected.says
+            lost = name == self.victim.name and self.case.fault in LOST_ONE
             if self.expected.lock == ADOPTABLE or lost:
                 assert not lock or json.loads(lock)["run"] == run["id"]
             else:
@@ -234,8 +246,9 @@ class Trial:
         assert not mixed, f"the database is {stands}, and another release runs on {', '.join(mixed)}"
         if release == HALF_WAY:
             return
-        if release == BUT_ONE:
-            release, _lost = NEW, now.pop(self.victim.name)
+        but_one = {OLD_BUT_ONE: OLD, NEW_BUT_ONE: NEW}
+        if release in but_one:
+            release, _harmed = but_one[release], now.pop(self.victim.name)
         assert stands == release
         for name, one in now.items():
             assert (code[name], one["service"], one["dirty"]) == (release, ["active", "enabled"], ""), name

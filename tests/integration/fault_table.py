@@ -18,16 +18,18 @@ POLICIES = ("recover", "stop")
 
 # The release on every host that can be reached, when the command has ended. Half-way: no app runs that could meet a
 # database of another release, and the next run goes on from there.
-# But for one: the others are as before, and the host that was lost is half-way.
-OLD, NEW, HALF_WAY, BUT_ONE = "rolled back", "as before", "half-way", "as before, but for the lost one"
+# But for one: the host that was harmed may be half-way.
+OLD, NEW, HALF_WAY = "rolled back", "as before", "half-way"
+OLD_BUT_ONE, NEW_BUT_ONE = "rolled back, but for one", "as before, but for one"
 FREE, ADOPTABLE = "free", "adoptable"
 
 
 class End(t.NamedTuple):
     """How a case ends.
 
-    ``outcome``: in the history. ``release``: OLD, NEW, HALF_WAY or BUT_ONE. ``code``: of ansible-playbook, as a shell
-    has it. ``lock``: of the hosts that can be reached. ``says``: words of the summary, with ``{phase}``, ``{host}``.
+    ``outcome``: in the history. ``release``: OLD, NEW, HALF_WAY, or OLD or NEW but for one host. ``code``: of
+    ansible-playbook, as a shell has it. ``lock``: of the hosts that can be reached. ``says``: words of the summary,
+    with ``{phase}``, ``{host}``.
     """
 
     outcome: str
@@ -95,6 +97,9 @@ FAULTS_AT_START_AND_MIDDLE = tuple(fault for fault in FAULTS if fault not in ("t
 NOT_CHANGING = tuple(phase for phase in PHASES if phase not in ("alembic_downgrade", "git_revert"))
 UP_OR_DATABASE = ("alembic_downgrade", "service_start")
 NOT_STARTED = ("backup", "service_stop", "config_restore")
+UNTIL_START = ("service_stop", "git_revert", "config_restore")
+# What all are on where nothing is put back: the first phase changes nothing that counts, the last comes after the rest.
+LEFT_AS_IT_IS = (("backup", NEW), ("verify", OLD), (None, HALF_WAY))
 _Words = str | tuple[str, ...] | None
 
 # The downgrade is done on the first host for all, so that one is lost; in every other phase it is the second.
@@ -146,32 +151,42 @@ def _table() -> list[Expected | LeftOut]:
     add("task fails", "verify", ("start", "end"), None, "Verify changes nothing, so a check fails there in one way.")
     add("task fails", UP_OR_DATABASE, "end", None, "In the middle of this one the work has been done.")
     add("task fails", None, None, "recover", End("recovered", NEW, 2, FREE, failed))
-    add("task fails", None, None, "stop", End("failed", HALF_WAY, 2, FREE, failed))
+    add("task fails", "service_start", None, "stop", End("failed", OLD_BUT_ONE, 2, FREE, failed))
+    for phase, release in LEFT_AS_IT_IS:
+        add("task fails", phase, None, "stop", End("failed", release, 2, FREE, failed))
 
     # All is verified then, and the run only gives the hosts back.
     outside = ("It failed on {host}",)
     add("sshd killed", "verify", "end", None, End("failed", OLD, 4, FREE, outside))
     add("all hosts lost", "verify", "end", "recover", End("failed", OLD, 4, ADOPTABLE, ("It failed on",)))
-    add("disk full", "verify", "end", None, End("failed", OLD, 2, ADOPTABLE, outside))
 
     others = [fault for fault in LOST_ONE if fault != "sshd killed"]
     add(tuple(others), NOT_CHANGING, None, None, "How a host is lost was tried where the most is at stake.")
     add(tuple(others), None, None, "stop", "How a host is lost does not matter where nothing is put back.")
-    # The first host works on the database of all, so without it nobody comes back; nor where a lost app may run.
-    add(LOST_ONE, (*NOT_STARTED, "git_revert"), None, "recover", End("failed", BUT_ONE, 4, FREE, lost))
-    add(LOST_ONE, None, None, None, End("failed", HALF_WAY, 4, FREE, lost))
+    # Where a lost host works on the database of all, or may have started its app, nothing is put back.
+    add(LOST_ONE, UNTIL_START, None, "recover", End("failed", NEW_BUT_ONE, 4, FREE, lost))
+    add(LOST_ONE, "service_start", None, None, End("failed", OLD_BUT_ONE, 4, FREE, lost))
     add("all hosts lost", None, None, "stop", "No host is left that could be put back, so both policies are one.")
-    add("all hosts lost", None, None, "recover", End("failed", HALF_WAY, 4, ADOPTABLE, ("{phase}", "unreachable")))
+    for phase, release in LEFT_AS_IT_IS:
+        add(LOST_ONE, phase, None, None, End("failed", release, 4, FREE, lost))
+        add("all hosts lost", phase, None, "recover", End("failed", release, 4, ADOPTABLE, ("{phase}", "unreachable")))
 
     add(SIGNALS, None, None, "stop", "Nothing runs after the signal, so on_failure is not asked.")
     for name, code, how in (("SIGINT", 99, "SIGINT"), ("SIGTERM", 143, "SIGTERM"), ("SIGKILL", 137, "process ended")):
-        add(name, None, None, None, End("interrupted", HALF_WAY, code, ADOPTABLE, (how, "{phase}")))
+        for phase, release in LEFT_AS_IT_IS:
+            add(name, phase, None, None, End("interrupted", release, code, ADOPTABLE, (how, "{phase}")))
 
     add(HARMLESS, None, None, "stop", "The run does not fail, so on_failure is not asked.")
     add("clock an hour off", None, ("middle", "end"), None, "The clock is set once, at the start.")
     add(HARMLESS, None, None, "recover", End("succeeded", OLD, 0, FREE, ()))
 
-    add("disk full", None, None, None, End("failed", HALF_WAY, 2, FREE, failed))
+    # Each phase has room in reserve for its recovery.
+    add("disk full", "verify", "end", "recover", End("succeeded", OLD, 0, FREE, ()))
+    add("disk full", "verify", "end", "stop", "The run does not fail, so on_failure is not asked.")
+    add("disk full", None, None, "recover", End("recovered", NEW, 2, FREE, failed))
+    add("disk full", "service_start", None, "stop", End("failed", OLD_BUT_ONE, 2, FREE, failed))
+    for phase, release in LEFT_AS_IT_IS:
+        add("disk full", phase, None, "stop", End("failed", release, 2, FREE, failed))
 
     add(DATABASE_LOST, ("backup", "service_stop"), None, None, "As at the start of the downgrade, which asks it first.")
     add(DATABASE_LOST, ("config_restore", "service_start"), None, None, "As at git_revert: verify asks it next.")
@@ -188,7 +203,7 @@ def _table() -> list[Expected | LeftOut]:
     add(SERVICE_BROKEN, "verify", None, None, "By then it has been started.")
     add(SERVICE_BROKEN, "service_start", ("middle", "end"), None, "By then it has been started.")
     add("service refuses", None, None, "recover", End("recovered", NEW, 2, FREE, ("service_start failed on {host}",)))
-    add("service refuses", None, None, "stop", End("failed", HALF_WAY, 2, FREE, ("service_start failed on {host}",)))
+    add("service refuses", None, None, "stop", End("failed", OLD_BUT_ONE, 2, FREE, ("service_start failed on {host}",)))
     add("service dies", None, None, "recover", End("recovered", NEW, 2, FREE, ("failed on {host}", "shop-web")))
     add("service dies", None, None, "stop", End("failed", HALF_WAY, 2, FREE, ("failed on {host}", "shop-web")))
     return rows.rows

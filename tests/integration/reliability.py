@@ -37,8 +37,9 @@ The table says how each case has to end. Which of them did when they were run, t
 ## What is not promised
 
 - A host that was lost is not put back in the same run: Ansible does not come back to it. The others are, unless it
-  worked on the database of all, or may have started its app: then they wait, half-way, with their apps stopped.
-- Where the cause stays (a full disk, a database that is away), nothing can be put back either; apps stay stopped.
+  worked on the database of all, or may have started its app: then nothing is put back, and the next run goes on.
+- Where a database is away, nothing can be put back either; apps stay stopped. For a full disk, each phase has 1 MiB in
+  reserve beside the restore point, which is enough to put its own work back.
 - ssh notices that a host stands still only where it is told to: set `ServerAliveInterval` in `ansible_ssh_common_args`.
 - While apps are stopped, clients are turned away. What was not acknowledged is not kept.
 
@@ -48,7 +49,8 @@ Start: the history says that the phase runs, and no host has begun. Middle: the 
 host, where harm does most. End: every host is done with the phase.
 
 `on_failure: recover` is the default; `stop` leaves all as it is. *As before*: the release that was being rolled back
-runs again. *Half-way*: the next run goes on from there. A lock that is *adoptable* is taken over by the next run.
+runs again. *Half-way*: the next run goes on from there.
+*But for one*: the host that was harmed may be half-way. A lock that is *adoptable* is taken over by the next run.
 """
 
 

@@ -42,6 +42,7 @@ class Case(t.NamedTuple):
     batches: t.Sequence[list[str]] = (ALL,)
     plan: list[dict[str, t.Any]] = PHASES
     databases: t.Mapping[str, dict[str, str]] = types.MappingProxyType({})
+    lost: tuple[str, ...] = ()
 
 
 # Each host downgrades; web2 and web3 share a database, web1 and db1 have files of their own.
@@ -88,6 +89,12 @@ CASES = {
     "a shared database that one host is named for": Case(
         1, 3, ALL, [1, 2, 3], 2, ["db1"], plan=PHASES, databases=OF_A_BATCH
     ),
+    "lost, and the database belongs to others": Case(1, 3, ALL, [1, 2, 3], 2, ["db1"], lost=("web3",)),
+    "the host of the database is lost": Case(1, 3, ALL, [], 2, ["db1"], lost=("db1",)),
+    "lost, and an app may run on a shared database": Case(
+        1, 4, ALL, [], 2, ALL, plan=EACH, databases=KNOWN, lost=("web3",)
+    ),
+    "lost before the database": Case(1, 1, ALL, [1], 0, [], lost=("web1", "db1")),
     "the plan says stop": Case(1, 3, ALL, [], 0, [], on_failure="stop"),
     "the plan says stop, resumed": Case(1, 3, ALL, [], 0, [], resumed=True, on_failure="stop"),
 }
@@ -97,10 +104,12 @@ CASES = {
 def test_recovery(case: Case) -> None:
     plan = {"on_failure": case.on_failure, "phases": case.plan, "batches": list(case.batches)}
     batch = {"index": case.batch, "hosts": case.batches[case.batch - 1] if case.batch else []}
-    found = recovery_of(plan, batch, case.reached, case.resumed, case.databases)
+    found = recovery_of(plan, batch, case.reached, case.resumed, case.databases, case.lost)
     assert found.left == case.left
     assert found.hosts == case.hosts
     assert [phase["index"] for phase in found.phases] == case.phases
     assert (found.database_index, found.database_hosts) == (case.index, case.database)
-    filtered = FilterModule().filters()["recovery"](plan, batch, str(case.reached), case.resumed, case.databases)
+    filtered = FilterModule().filters()["recovery"](
+        plan, batch, str(case.reached), case.resumed, case.databases, case.lost
+    )
     assert filtered == vars(found)

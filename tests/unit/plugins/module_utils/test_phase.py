@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.changeops.rollback.plugins.module_utils._command import PhaseError
 from ansible_collections.changeops.rollback.plugins.module_utils._phase import Context, Report, in_time, run_step
-from ansible_collections.changeops.rollback.plugins.module_utils._restore_point import RestorePoint
+from ansible_collections.changeops.rollback.plugins.module_utils._restore_point import RESERVED, RestorePoint
 
 PARAMS = {"timeout": 10.0, "wait": 1.0}
 
@@ -65,6 +65,18 @@ def test_a_run_and_its_recovery(tmp_path: Path, number: Number) -> None:
     assert run_step("main", PARAMS, point, number.functions).changed is False
     assert run_step("recover", PARAMS, point, number.functions).changed is True
     assert number.file.read_text() == "7"
+
+
+def test_there_is_room_on_the_disk_until_something_is_put_back(tmp_path: Path, number: Number) -> None:
+    reserve = at(tmp_path).part / "reserve"
+    for step in ("preflight", "main", "preflight"):
+        run_step(step, PARAMS, at(tmp_path), number.functions)
+        assert reserve.stat().st_blocks * 512 >= RESERVED
+    known = {**number.functions, "recover": lambda ctx: Report("room" if not reserve.exists() else "none")}
+    assert run_step("recover", PARAMS, at(tmp_path), known).msg == "room"
+    alone = at(tmp_path, "standalone/number")
+    run_step("main", PARAMS, alone, number.functions)
+    assert not (alone.part / "reserve").exists()
 
 
 def test_a_resumed_run_keeps_the_state_that_was_found_first(tmp_path: Path, number: Number) -> None:

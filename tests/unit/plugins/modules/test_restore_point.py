@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -131,10 +132,13 @@ def test_a_host_that_another_run_left_half_way_is_refused(state: Path) -> None:
 def test_what_close_keeps(state: Path, noted: dict, outcome: str, kept: bool, finished: bool) -> None:
     opened(point(state, "R1"), params("R1"), check=False)
     work(state, "R1", **noted)
-    RestorePoint(str(state / "R1" / "1-git_revert")).scratch()
+    part = RestorePoint(str(state / "R1" / "1-git_revert"))
+    part.scratch()
+    part.reserve()
     closed(point(state, "R1"), params("R1", outcome=outcome), check=False)
     assert (state / "R1").exists() is kept
     assert not (state / "lock.json").exists()
+    assert not (part.part / "reserve").exists()
     if kept:
         assert (json.loads((state / "R1" / "run.json").read_text())["outcome"] is not None) is finished
         assert (state / "R1" / "1-git_revert" / "scratch").exists() is not finished
@@ -378,6 +382,11 @@ def test_an_account_without_a_home(monkeypatch: pytest.MonkeyPatch, row: Refusal
     with pytest.raises(OSError) as refused:
         one.make()
     assert row.matches(told(refused.value, one.state_dir, "backup", one.standalone))
+
+
+def test_a_full_disk_asks_for_room(state: Path) -> None:
+    full = OSError(errno.ENOSPC, "No space left on device", f"{state}/R1/1-backup/state.json")
+    assert told(full, state, "backup") == f"{state}/R1/1-backup/state.json: No space left on device. Make room there."
 
 
 def test_another_account_is_named(tmp_path: Path) -> None:
