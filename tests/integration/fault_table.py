@@ -197,6 +197,7 @@ def _table() -> list[Expected | LeftOut]:
     named = (*failed, "psql")
     add("table locked", DATABASE_PHASE, "start", "recover", End("recovered", NEW, 2, FREE, named))
     add("table locked", DATABASE_PHASE, "start", "stop", End("failed", HALF_WAY, 2, FREE, named))
+    add(DATABASE_LOST, "verify", None, "stop", End("failed", OLD, 2, FREE, ("verify failed on",)))
     add(DATABASE_LOST, None, None, None, End("failed", HALF_WAY, 2, FREE, ("verify failed on",)))
 
     add(SERVICE_BROKEN, NOT_STARTED, None, None, "As at git_revert: it is not started yet.")
@@ -205,7 +206,7 @@ def _table() -> list[Expected | LeftOut]:
     add("service refuses", None, None, "recover", End("recovered", NEW, 2, FREE, ("service_start failed on {host}",)))
     add("service refuses", None, None, "stop", End("failed", OLD_BUT_ONE, 2, FREE, ("service_start failed on {host}",)))
     add("service dies", None, None, "recover", End("recovered", NEW, 2, FREE, ("failed on {host}", "shop-web")))
-    add("service dies", None, None, "stop", End("failed", HALF_WAY, 2, FREE, ("failed on {host}", "shop-web")))
+    add("service dies", None, None, "stop", End("failed", OLD_BUT_ONE, 2, FREE, ("failed on {host}", "shop-web")))
     return rows.rows
 
 

@@ -58,23 +58,33 @@ def _of(words: t.Sequence[str], everything: t.Sequence[str]) -> str:
     return "all" if not words or list(words) == list(everything) else ", ".join(words)
 
 
+def _gathered(cases: t.Iterable[Case]) -> t.Iterator[tuple[str, fault_table.End, tuple[str, str, str]]]:
+    """The rows of the table: fault, end, and in words the phases, positions and policies that have it."""
+    positions: dict[tuple[str, fault_table.End, str, str], list[str]] = {}
+    for case in cases:
+        positions.setdefault((case.fault, fault_table.end_of(case), case.policy, case.phase), []).append(case.position)
+    phases: dict[tuple[str, fault_table.End, str, str], list[str]] = {}
+    for (fault, end, policy, phase), found in positions.items():
+        phases.setdefault((fault, end, policy, ", ".join(found)), []).append(phase)
+    policies: dict[tuple[str, fault_table.End, str, str], list[str]] = {}
+    for (fault, end, policy, where), found in phases.items():
+        policies.setdefault((fault, end, _of(found, PHASES), where), []).append(policy)
+    for (fault, end, which, where), found in policies.items():
+        yield fault, end, (which, where, ", ".join(found))
+
+
 def page() -> str:
     """The whole page."""
     lines = [HEAD, "| fault | what happens |", "|---|---|", *(f"| {name} | {what} |" for name, what in FAULTS.items())]
     lines += ["", "| fault | phase | position | on_failure | outcome | hosts | exit code | lock | the history says |"]
     lines.append("|---|---|---|---|---|---|---|---|---|")
-    groups: dict[tuple[str, str, str, fault_table.End], list[Case]] = {}
-    for case in fault_table.cases():
-        groups.setdefault((case.fault, case.position, case.policy, fault_table.end_of(case)), []).append(case)
-    for fault in FAULTS:
-        for (name, position, policy, end), found in groups.items():
-            if name == fault:
-                phases = _of([case.phase for case in found], PHASES)
-                said = ", ".join(end.says).replace("{phase}", "<phase>").replace("{host}", "<host>").replace("<", "\\<")
-                lines.append(
-                    f"| {name} | {phases} | {position} | {policy} | {end.outcome} | {end.release} | {end.code} "
-                    f"| {end.lock} | {said or 'how many phases were done'} |"
-                )
+    rows = sorted(_gathered(fault_table.cases()), key=lambda row: list(FAULTS).index(row[0]))
+    for fault, end, (phases, positions, policies) in rows:
+        said = ", ".join(end.says).replace("{phase}", "<phase>").replace("{host}", "<host>").replace("<", "\\<")
+        lines.append(
+            f"| {fault} | {phases} | {positions} | {policies} | {end.outcome} | {end.release} | {end.code} "
+            f"| {end.lock} | {said or 'how many phases were done'} |"
+        )
     number = len(fault_table.cases())
     short = len(fault_table.selected("short"))
     lines += [
