@@ -27,7 +27,22 @@ from ._install_command import Trial
 from ._phase import FOUND, RECOVERY_TIMEOUT, Context, Report
 from ._restore_point import make_private, read_json, write_json
 
-START = "from changeops_alembic._alembic_driver import main\n\nmain()\n"
+# Nothing is written into the app's environment. Where Alembic was compiled there, that bytecode is used; else what
+# preflight compiles is kept, so that main need not do it again.
+START = """\
+import importlib.util
+import os
+import sys
+
+alembic = importlib.util.find_spec("alembic")
+if alembic and alembic.origin and not sys.pycache_prefix:
+    if not os.path.exists(importlib.util.cache_from_source(alembic.origin)):
+        sys.pycache_prefix, sys.dont_write_bytecode = {bytecode!r}, False
+
+from changeops_alembic._alembic_driver import main
+
+main()
+"""
 Sizes = t.Dict[str, int]
 
 
@@ -91,7 +106,8 @@ def _drive(ctx: Context, folder: Path, action: str, **request: t.Any) -> dict[st
     for place in (ctx.point.part, base, package, *([_kept(ctx)] if action == "downgrade" else [])):
         make_private(place)
     files = {package / (part.__name__.rpartition(".")[2] + ".py"): _source(part) for part in DRIVER}
-    for path, content in {**files, package / "__init__.py": b"", base / "__main__.py": START.encode()}.items():
+    start = START.format(bytecode=str(ctx.point.scratch_path / "bytecode")).encode()
+    for path, content in {**files, package / "__init__.py": b"", base / "__main__.py": start}.items():
         path.touch(0o600)
         path.write_bytes(content)
     reply = base / "reply.json"
@@ -111,9 +127,8 @@ def _drive(ctx: Context, folder: Path, action: str, **request: t.Any) -> dict[st
             until=time.time() + (ctx.commands.remaining() or RECOVERY_TIMEOUT),
         ),
     )
-    # Nothing is written into the app's environment, and main need not compile again what preflight has compiled.
-    bytecode = ctx.commands.environ.get("PYTHONPYCACHEPREFIX") or str(ctx.point.scratch_path / "bytecode")
-    env: dict[str, str | None] = {"PYTHONDONTWRITEBYTECODE": None, "PYTHONPYCACHEPREFIX": bytecode}
+    elsewhere = ctx.commands.environ.get("PYTHONPYCACHEPREFIX")
+    env: dict[str, str | None] = {"PYTHONDONTWRITEBYTECODE": None if elsewhere else "1"}
     if folder != project:
         env.update(VIRTUAL_ENV=None, UV_PROJECT_ENVIRONMENT=None)
     argv = [*python_of(ctx.params["python"], folder, project), str(base), str(base / "request.json")]

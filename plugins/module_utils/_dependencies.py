@@ -20,6 +20,7 @@ import shutil
 import typing as t
 from pathlib import Path
 
+from ._bytecode import take_over
 from ._command import PhaseError
 from ._install_command import Trial, is_environment, resolved
 from ._phase import Context
@@ -109,6 +110,7 @@ class Dependencies:
     def _prepare(self, fresh: Path, path: Path, places: dict[str, str], number: int) -> Prepared:
         self._refuse_foreign(path)
         relocate(fresh, places)
+        take_over(path, fresh)
         kept = self.ctx.point.part / "environments" / str(number)
         place = os.path.realpath(str(path))  # a symlink stays, and what it points to is replaced
         return Prepared(fresh=str(fresh), path=place, kept=str(kept), existed=os.path.isdir(place))

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import compileall
+import shutil
 from pathlib import Path
 
 import pytest
@@ -140,6 +142,24 @@ def test_a_project_is_downgraded_and_recovered(tmp_path, project):
     assert shop.dump() != before
     assert shop.run("recover", **params).changed
     assert shop.dump() == before
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_nothing_is_compiled_into_the_apps_environment(tmp_path, monkeypatch, compiled):
+    shop = Shop(tmp_path).totals()
+    site = tmp_path / "site"
+    shutil.copytree(Path(alembic.__file__).parent, site / "alembic", ignore=shutil.ignore_patterns("__pycache__"))
+    if compiled:
+        compileall.compile_dir(site, quiet=1)
+    before = sorted(site.rglob("*"))
+    monkeypatch.delenv("PYTHONPYCACHEPREFIX")
+    monkeypatch.setenv("PYTHONPATH", str(site))
+    shop.run("preflight")
+    assert sorted(site.rglob("*")) == before
+    assert not list(shop.root.rglob("*.pyc"))
+    # where the environment has no bytecode, main uses that of preflight
+    kept = shop.state / "R1" / "3-alembic_downgrade" / "scratch" / "bytecode"
+    assert bool(list(kept.rglob("*.pyc"))) is not compiled
 
 
 def test_what_alembic_is_asked_for_is_what_its_command_line_would_say(tmp_path):
