@@ -76,7 +76,8 @@ _raw:
     - One dictionary for each change, or with O(want=hosts) one string of host names with commas between them.
     - Keys that the file leaves out have their default.
     - C(batches) are the hosts of the play, split as C(serial) asks for; outside a play there are none.
-    - C(host_names) are those of them that the pattern of a phase, its C(hosts), matches.
+    - C(host_names) are those of them that the pattern of a phase, its C(hosts), matches. C(left_out) are those that it
+      matches and C(--limit) leaves out, each with the address by which Ansible reaches it.
   type: list
   elements: raw
   sample:
@@ -112,6 +113,7 @@ _raw:
           role: changeops.rollback.git_revert
           hosts: shop
           host_names: [web1, web2, web3, web4, web5]
+          left_out: {web6: 10.0.0.16}
           vars: {git_revert_commits: [4f1c2e9]}
           estimate: 120
           timeout:
@@ -237,8 +239,9 @@ class LookupModule(LookupBase):
         values, hosts = _with_steps(plan), variables.get("ansible_play_hosts_all") or []
         inventory = self._inventory(variables)
         for phase in values["phases"]:
-            found = frozenset(_match(inventory, phase["hosts"]))
+            found = dict.fromkeys(_match(inventory, phase["hosts"]))
             phase["host_names"] = [host for host in hosts if host in found]
+            phase["left_out"] = _left_out(found, hosts, variables) if variables.get("ansible_limit") else {}
         return {**values, "batches": split(hosts, plan.serial)}
 
     def _inventory(self, variables: dict[str, t.Any]) -> InventoryManager:
@@ -303,6 +306,20 @@ def _torn(downgraded: list[str], served: list[str], left_out: list[str]) -> str:
         "gone out of the inventory. Where each release runs on either schema, say `schema_compatible: true` in "
         "the plan."
     )
+
+
+def _left_out(found: t.Iterable[str], hosts: list[str], variables: dict[str, t.Any]) -> dict[str, str]:
+    """Return those of ``found`` that are none of ``hosts``, with the address by which Ansible reaches each.
+
+    One that has it in common with one of ``hosts`` is not told from that by its address, so it is not among them.
+    """
+    known = variables.get("hostvars") or {}
+
+    def address(host: str) -> str:
+        return str(known[host].get("ansible_host", host)) if host in known else host
+
+    taken = {address(host) for host in hosts}
+    return {host: address(host) for host in found if host not in hosts and address(host) not in taken}
 
 
 def _match(inventory: InventoryManager, pattern: str) -> list[str]:

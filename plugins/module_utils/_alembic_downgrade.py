@@ -9,9 +9,11 @@ The work on the database is done by ``_alembic_driver``, in one process of the a
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import os
 import shlex
 import shutil
+import socket
 import time
 import types
 import typing as t
@@ -87,6 +89,25 @@ def shortage(needs: Sizes, free: t.Callable[[str], tuple[int, int]]) -> str | No
 def free_space(folder: str) -> tuple[int, int]:
     """The device of a directory and the bytes free on it."""
     return os.stat(folder).st_dev, shutil.disk_usage(folder).free
+
+
+def addresses_of(hosts: t.Mapping[str, str], seconds: float = 5.0) -> dict[str, list[str]]:
+    """The addresses of hosts, given an address or a name of each, as far as they can be found out in ``seconds``.
+
+    An address that means each machine by itself tells nothing.
+    """
+    found, until = {}, time.monotonic() + seconds
+    for host, name in hosts.items():
+        if time.monotonic() > until:
+            break
+        try:
+            answers = socket.getaddrinfo(name, None, proto=socket.IPPROTO_TCP)
+        except (OSError, UnicodeError):
+            continue
+        known = {str(answer[4][0]).partition("%")[0] for answer in answers}
+        outside = sorted(address for address in known if not ipaddress.ip_address(address).is_loopback)
+        found.update({host: outside} if outside else {})
+    return found
 
 
 def _source(part: types.ModuleType) -> bytes:
@@ -236,7 +257,11 @@ def preflight(ctx: Context) -> Report:
     # have been lost with its code reverted, and the database put back since.
     looks = ctx.resumed and bool(noted.get("done_by"))
     away = looks or (folder == project and bool(ctx.params["release"] or ctx.params["preserve"]))
-    request = {"from": noted.get("from", asked[0]), "to": noted.get("to", asked[1])}
+    request = {
+        "from": noted.get("from", asked[0]),
+        "to": noted.get("to", asked[1]),
+        "left_out": addresses_of(ctx.params["left_out"]),
+    }
     ctx.point.scratch()
     found = _drive(ctx, folder, "inspect", elsewhere=away, resumed=ctx.resumed, **request)
     if looks:

@@ -28,6 +28,7 @@ from ._alembic_keep import (
     write_json,
     write_manifest,
 )
+from ._alembic_postgresql import PostgresqlDatabase
 from ._alembic_run import Migrations, Request
 from ._alembic_served import database_of, downgrade_served, expect_files, look_served, recover_served
 from ._alembic_sqlite import DriverError, SqliteDatabase, Table, revisions, spoken, tables
@@ -82,6 +83,8 @@ def act_inspect(request: Request) -> dict[str, t.Any]:
             "Look with 'alembic history' and correct alembic_downgrade_to in the plan."
         )
     graph.refuse_irreversible(undone)
+    if isinstance(database, PostgresqlDatabase):
+        database.refuse_left_out(request["left_out"])
     if isinstance(database, SqliteDatabase):
         reply.update(_rehearse(request, migrations, database, current, older))
     else:

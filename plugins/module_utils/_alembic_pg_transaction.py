@@ -29,24 +29,30 @@ FROM pg_stat_activity
 WHERE datname = current_database() AND usesysid IS NOT NULL AND NOT pid = ANY(CAST(:own AS int[]))
   AND application_name <> :ours
   AND coalesce(backend_type, 'client backend') = 'client backend'
+  AND (CAST(:addresses AS text[]) IS NULL
+    OR host(client_addr) = ANY(CAST(:addresses AS text[])) AND client_addr IS DISTINCT FROM inet_client_addr())
 ORDER BY 1 LIMIT 20
 """
 PREPARED = "SELECT gid, owner FROM pg_prepared_xacts WHERE database = current_database() ORDER BY 1 LIMIT 20"
 
 
-def sessions(con: t.Any, own: t.Iterable[int]) -> tuple[list[str], bool]:
+def sessions(con: t.Any, own: t.Iterable[int], addresses: t.Sequence[str] | None = None) -> tuple[list[str], bool]:
     """Who else has the database open, as ``session 12 (psql, user dana, from 10.0.0.7, query of 12:01:02 UTC)``, and
     whether details of some are hidden from our role. Workers of the server itself are no sessions, and neither are our
     own: those on other hosts do nothing without the lock that we have.
+
+    :arg addresses: only sessions from there count, and none from where we come from ourselves.
     """
     named, hidden = [], False
-    for pid, user, program, address, since, secret in ask(con, SESSIONS, own=sorted(own), ours=OURS):
+    given = {"own": sorted(own), "ours": OURS, "addresses": addresses}
+    for pid, user, program, address, since, secret in ask(con, SESSIONS, **given):
         about = [program or "no application_name", f"user {user}"]
         about += [f"from {address}" if address else "on the server itself"] if not secret else []
         about += [f"query of {since} UTC"] if since else []
         named.append(f"session {pid} ({', '.join(about)})")
         hidden = hidden or secret
-    named += [f"the prepared transaction '{gid}' of {owner}" for gid, owner in ask(con, PREPARED)]
+    if addresses is None:
+        named += [f"the prepared transaction '{gid}' of {owner}" for gid, owner in ask(con, PREPARED)]
     return named, hidden
 
 

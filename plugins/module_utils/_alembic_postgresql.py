@@ -18,7 +18,7 @@ from ._alembic_keep import write_empty
 from ._alembic_pg_export import Again, Counts, Downgrade, Recover, images, said, unmatched
 from ._alembic_pg_scratch import NoScratch, Scratch, literal
 from ._alembic_pg_tables import PgTable, Wanted, affected, ask, do, ident, read_tables
-from ._alembic_pg_transaction import Transaction
+from ._alembic_pg_transaction import Transaction, sessions
 from ._alembic_server import Server
 from ._alembic_sqlite import DriverError
 
@@ -80,6 +80,20 @@ class Identify(Look):
     def see(self, con: t.Any) -> None:
         started, oid = ask(con, IDENTITY)[0]
         self.identity = f"postgresql {started}/{oid}/{'.'.join(map(_quoted, self.version))}"
+
+
+class LeftOut(Look):
+    """Sees which hosts have the database open, of those that take no part. Each is known by its addresses."""
+
+    def __init__(self, left_out: dict[str, list[str]], *place: t.Any) -> None:
+        super().__init__(*place)
+        self.left_out = left_out
+        self.named: list[str] = []
+
+    def see(self, con: t.Any) -> None:
+        for host, addresses in self.left_out.items():
+            there, _hidden = sessions(con, self.server.own, addresses)
+            self.named += [f"on {host} by {there[0]}"] if there else []
 
 
 class Measure(Look):
@@ -154,6 +168,21 @@ class PostgresqlDatabase:
     def identity(self) -> str:
         """What is the same on all hosts that share this database and the table of its revision, and on no other."""
         return str(self._look(Identify(self.server, self.until)).identity)
+
+    def refuse_left_out(self, left_out: dict[str, list[str]]) -> None:
+        """Refuse hosts that have the database open and take no part, while nothing has been stopped yet. By then apps
+        of the run have it open too, so only sessions from where none of those is tell something for certain.
+
+        :arg left_out: the addresses of each such host.
+        :raises DriverError: names hosts and sessions.
+        """
+        named = self._look(LeftOut(left_out, self.server, self.until)).named if left_out else []
+        if named:
+            raise DriverError(
+                f"The database {self.path} is in use on hosts that --limit leaves out: {', '.join(named)}. Nothing was "
+                "changed in it. Run it without --limit; hosts that are rolled back already are only verified. To leave "
+                "them out, stop what uses the database there."
+            )
 
     def _look(self, look: t.Any) -> t.Any:
         self.server.readonly = True

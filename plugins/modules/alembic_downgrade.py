@@ -108,6 +108,14 @@ options:
       - Hosts have the same database where V(preflight) returns the same RV(identity) on them. Not for SQLite.
     type: str
     default: ''
+  left_out:
+    description:
+      - Hosts that take no part, because C(--limit) leaves them out, and whose apps may have the same database. Each
+        has the address or the DNS name by which it is reached.
+      - V(preflight) refuses while one of them has a PostgreSQL database open. A session from where this host comes from
+        itself does not count, since that may be an app that is going to be stopped.
+    type: dict
+    default: {}
 """
 
 EXAMPLES = r"""
@@ -192,6 +200,7 @@ ARGS = {
     "install": {"type": "list", "elements": "str", "default": []},
     "accept_loss": {"type": "list", "elements": "str", "default": []},
     "done_by": {"type": "str", "default": ""},
+    "left_out": {"type": "dict", "default": {}},
 }
 
 

@@ -235,6 +235,28 @@ def test_what_a_limit_leaves_out_is_named(
     assert said == expected
 
 
+@pytest.mark.parametrize(
+    ("limit", "hostvars", "left_out"),
+    [
+        ("", {}, {}),
+        ("web1", {}, {"web2": "web2"}),
+        ("web1", {"web1": {"ansible_host": "10.0.0.1"}, "web2": {"ansible_host": "10.0.0.2"}}, {"web2": "10.0.0.2"}),
+        # both on one machine
+        ("web1", {"web1": {"ansible_host": "10.0.0.1"}, "web2": {"ansible_host": "10.0.0.1"}}, {}),
+        ("web1", {"web1": {}, "web2": {"ansible_host": "web1"}}, {}),
+    ],
+)
+def test_each_phase_has_where_those_are_that_a_limit_leaves_out(
+    ops: Path, limit: str, hostvars: dict[str, dict[str, str]], left_out: dict[str, str]
+) -> None:
+    write_plan(ops / "changes")
+    hosts = ["web1"] if limit else ["web1", "web2"]
+    given = {"ansible_limit": limit, "ansible_play_hosts_all": hosts, "hostvars": hostvars}
+    (phase,) = plan_lookup("C001", variables=given)["phases"]
+    assert phase["left_out"] == left_out
+    assert phase["host_names"] == hosts
+
+
 def test_a_change_that_cannot_be_rolled_back_has_a_plan_but_no_hosts(ops: Path) -> None:
     (ops / "changes").mkdir()
     head = "title: T\ndate: 2026-11-20\nhosts: shop\n"

@@ -147,6 +147,7 @@ class Shop:
             "install": [],
             "accept_loss": [],
             "done_by": "",
+            "left_out": {},
             "timeout": 60.0,
             "wait": 0.0,
         }

@@ -11,6 +11,7 @@ pytest.importorskip("alembic")
 pytest.importorskip("psycopg")
 pytest.importorskip("pymysql")
 
+from ansible_collections.changeops.rollback.plugins.module_utils._alembic_downgrade import addresses_of
 from ansible_collections.changeops.rollback.plugins.module_utils._command import PhaseError
 from ansible_collections.changeops.rollback.tests.unit.plugins.modules.alembic_my import ACCEPTED, MyShop
 from ansible_collections.changeops.rollback.tests.unit.plugins.modules.alembic_pg import PgShop
@@ -90,6 +91,24 @@ def test_the_other_host_only_looks_and_one_host_puts_back(tmp_path, monkeypatch,
     back = shop.rows()
     assert not shop.run("recover", point=HOST2, done_by="host1", **accepted).changed
     assert shop.rows() == back
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        ("10.0.0.2", ["10.0.0.2"]),
+        ("FD00::2", ["fd00::2"]),
+        # they mean each machine by itself
+        ("127.0.0.1", None),
+        ("localhost", None),
+        # no name that can be asked for
+        ("x" * 300, None),
+        ("", None),
+    ],
+)
+def test_where_a_host_is_that_takes_no_part(name, known):
+    assert addresses_of({"web2": name}).get("web2") == known
+    assert addresses_of({"web2": name}, seconds=-1) == {}
 
 
 REFUSALS = [
