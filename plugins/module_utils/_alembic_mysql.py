@@ -15,7 +15,7 @@ import time
 import typing as t
 
 from ._alembic_export import Loss
-from ._alembic_server import OURS, Server
+from ._alembic_server import OURS, ServedDatabase, Server
 from ._alembic_sqlite import DriverError, spoken
 
 NAME = r"(?:`(?:[^`]|``)+`|[\w$]+)"
@@ -198,18 +198,11 @@ class Work(Look):
         return True
 
 
-class MysqlDatabase:
-    """One MySQL or MariaDB database: what the downgrade does with it.
-
-    :arg migrations: the app's Alembic, whose ``env.py`` was asked already for where it connects.
-    :arg seconds: how long it may take.
-    """
+class MysqlDatabase(ServedDatabase):
+    """One MySQL or MariaDB database: what the downgrade does with it."""
 
     def __init__(self, migrations: t.Any, seconds: float) -> None:
-        self.migrations = migrations
-        self.server: Server = migrations.redirect.server
-        self.path = self.server.name
-        self.until = time.monotonic() + seconds
+        super().__init__(migrations, seconds)
         # How long a statement waits for a table that somebody uses, in seconds.
         self.server.settings = {"lock_wait_timeout": str(max(1, min(20, int(seconds * 0.3))))}
 

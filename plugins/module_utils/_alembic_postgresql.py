@@ -19,7 +19,7 @@ from ._alembic_pg_export import Again, Counts, Downgrade, Recover, images, said,
 from ._alembic_pg_scratch import NoScratch, Scratch, literal
 from ._alembic_pg_tables import PgTable, Wanted, affected, ask, do, ident, read_tables
 from ._alembic_pg_transaction import Transaction, sessions
-from ._alembic_server import Server
+from ._alembic_server import ServedDatabase, Server
 from ._alembic_sqlite import DriverError
 
 ATTEMPTS = 4  # how often the migrations run, at most, until it is known what they touch
@@ -148,18 +148,8 @@ class Writing:
         """Nothing is to be taken back."""
 
 
-class PostgresqlDatabase:
-    """One PostgreSQL database: what the downgrade does with it.
-
-    :arg migrations: the app's Alembic, whose ``env.py`` was asked already for where it connects.
-    :arg seconds: how long it may take.
-    """
-
-    def __init__(self, migrations: t.Any, seconds: float) -> None:
-        self.migrations = migrations
-        self.server: Server = migrations.redirect.server
-        self.path = self.server.name
-        self.until = time.monotonic() + seconds
+class PostgresqlDatabase(ServedDatabase):
+    """One PostgreSQL database: what the downgrade does with it."""
 
     def state(self) -> tuple[list[str], str]:
         """The revisions that it stands at; the journal mode is of interest with SQLite only."""

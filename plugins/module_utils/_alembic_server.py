@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import time
 import typing as t
 
 from ._alembic_sqlite import DriverError
@@ -154,6 +155,20 @@ class Server:
             # Nobody else is there who would have to wait.
             statement = CONCURRENTLY.sub(r"\1", statement)
         return statement, parameters
+
+
+class ServedDatabase:
+    """One database that a server has.
+
+    :arg migrations: the app's Alembic, whose ``env.py`` was asked already for where it connects.
+    :arg seconds: how long what is done with it may take.
+    """
+
+    def __init__(self, migrations: t.Any, seconds: float) -> None:
+        self.migrations = migrations
+        self.server: Server = migrations.redirect.server
+        self.path = self.server.name
+        self.until = time.monotonic() + seconds
 
 
 def sqlstate(exc: BaseException) -> str:
