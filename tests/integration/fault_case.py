@@ -49,6 +49,8 @@ from hosts import Host, podman
 
 # How long the fault stays where it goes away by itself.
 AWAY = 2.0
+# From such a host comes no answer at all, not even that nobody listens.
+SILENT = ("network cut", "host frozen")
 EXPORTED = """\
 import glob, json, sqlite3
 found = []
@@ -88,14 +90,21 @@ class Trial:
         self.work = WORK[case.phase]
 
     def _configure(self) -> None:
-        """What the wrappers need of the plan, and an ssh that notices a host which is silent."""
+        """What the wrappers need of the plan, and where a host falls silent an ssh that notices it.
+
+        A busy machine may take ten seconds for a login, so no other case is in a hurry.
+        """
         self.ops.phase(DATABASE_PHASE).setdefault("vars", {})["alembic_downgrade_python"] = [
             "/usr/local/bin/shop-python"
         ]
         self.ops.check("not told to fail")["command"] = {"argv": ["shop-check"]}
-        for host in self.ops.hosts.values():
-            host["ansible_ssh_common_args"] += " -o ServerAliveInterval=2 -o ServerAliveCountMax=2"
-            host["ansible_timeout"] = 5
+        self.patient = self.ops.hosts
+        if self.case.fault in SILENT:
+            ssh = " -o ServerAliveInterval=5 -o ServerAliveCountMax=3"
+            self.ops.hosts = {
+                name: {**host, "ansible_ssh_common_args": host["ansible_ssh_common_args"] + ssh, "ansible_timeout": 15}
+                for name, host in self.patient.items()
+            }
         if self.case.fault == "clock an hour off":
             self.ops.hosts[self.victim.name]["ansible_python_interpreter"] = python_with_clock(self.victim)
         if self.case.policy == "stop":
@@ -212,6 +221,8 @@ class Trial:
         self.check_acknowledged()
         if wanted.outcome != "succeeded":
             end_connections(self.victim)
+            self.ops.hosts = self.patient
+            self.ops.write()
             done = self.ops.rollback()
             assert done.returncode == 0
             assert self.last_run()["outcome"] == "succeeded"
