@@ -150,6 +150,9 @@ class CallbackModule(CallbackBase):
     def v2_playbook_on_play_start(self, play: t.Any) -> None:
         self._close(True)
         self._play = play
+        # Loaded here, it is there in the fork that opens the run: SQLAlchemy is imported once, not twice.
+        with contextlib.suppress(ImportError):
+            import ansible_collections.changeops.rollback.plugins.plugin_utils._recorder  # noqa: F401
 
     def v2_playbook_on_stats(self, stats: t.Any) -> None:
         self._close(True, {*stats.failures, *stats.dark})

@@ -194,7 +194,8 @@ class Ops:
         """Write the repository as a user would have it (DESIGN, section 1)."""
         (self.root / "inventory" / "group_vars").mkdir(parents=True, exist_ok=True)
         (self.root / "changes").mkdir(exist_ok=True)
-        (self.root / "ansible.cfg").write_text("[defaults]\ninventory = inventory\n")
+        # Ansible looks for results every millisecond, which is a fifth of the controller's work.
+        (self.root / "ansible.cfg").write_text("[defaults]\ninventory = inventory\ninternal_poll_interval = 0.02\n")
         for name in ("rollback", "history", "status"):
             (self.root / f"{name}.yml").write_text(
                 f"---\n- name: Run {name}\n  ansible.builtin.import_playbook: changeops.rollback.{name}\n"
