@@ -42,6 +42,9 @@ runuser -u postgres -- createdb --owner={USER} shop
 # A release is built once, on the first host, and each host gets the same.
 SHIP = "tar -C / -cf /ship/app.tar opt etc/uv etc/systemd/system/shop-web.service srv/shop/pristine"
 UNPACK = "tar -C / -xf /ship/app.tar"
+# Else systemd stops what it runs for that account after its last session, and who logs in meanwhile waits for ten seconds
+# and more.
+LINGER = "loginctl enable-linger deploy"
 
 
 def postgresql(host: Host) -> str:
@@ -88,6 +91,7 @@ class Fleet:
             self.facts = self.shop.facts
             first.sh(f"systemctl stop shop-web; {SHIP}")
             self.each(lambda one: one.sh(UNPACK), others)
+            self.each(lambda one: one.sh(LINGER))
             self.sql("ALTER DATABASE shop RENAME TO pristine", "postgres")
             undo.pop_all()
 
