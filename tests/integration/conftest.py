@@ -7,6 +7,7 @@ from __future__ import annotations
 import typing as t
 from pathlib import Path
 
+import ansible
 import pytest
 from ansible_collections.changeops.rollback.tests.unit import conftest as servers
 from fault_summary import FaultSummary
@@ -14,6 +15,7 @@ from fleet import Fleet, FleetOps
 from harness import ROWS, Ops, Shop, deploy
 from hosts import Host, NoHosts, host
 from systemd_shop import SystemdShop
+from systemd_units import COLLECTION, ROOT, Systemd
 
 postgresql = servers.postgresql
 
@@ -100,3 +102,21 @@ def fleet(deployed_fleet: Fleet) -> Fleet:
 @pytest.fixture
 def fleet_ops(fleet: Fleet, tmp_path: Path) -> FleetOps:
     return FleetOps(tmp_path, fleet)
+
+
+@pytest.fixture(scope="session")
+def booted(keys: Path) -> t.Iterator[Systemd]:
+    """A host for tests of units; other than ``systemd_host`` it is rebooted, and sees the checkout."""
+    core = Path(ansible.__file__).parent
+    try:
+        with host("services", keys, [f"{ROOT}:{COLLECTION}:ro", f"{core}:/site/ansible:ro"]) as one:
+            one.sh("loginctl enable-linger shop")
+            yield Systemd(one)
+    except NoHosts as exc:
+        pytest.skip(str(exc))
+
+
+@pytest.fixture
+def systemd(booted: Systemd) -> t.Iterator[Systemd]:
+    yield booted
+    booted.do(["clear"])

@@ -107,6 +107,8 @@ def clear() -> None:
     """Leave nothing of a test behind."""
     loaded = [line.split()[0] for line in ctl("list-units", "--all", "--plain", "--no-legend", "shop*").splitlines()]
     if loaded:
+        # first, as a connection that nobody accepts makes a socket start its service again, which then keeps the port
+        ctl("stop", *[name for name in loaded if name.endswith((".socket", ".timer", ".path"))])
         ctl("kill", "--signal=KILL", *loaded)
         ctl("stop", *loaded)
         ctl("disable", *loaded)

@@ -5,66 +5,17 @@
 
 from __future__ import annotations
 
-import json
-import types
 import typing as t
 from pathlib import Path
 
-import ansible
 import pytest
-from ansible_collections.changeops.rollback.tests.unit.refusals import Refusal
 from harness import Ops
-from hosts import Host, NoHosts, host
-
-ROOT = Path(__file__).parents[2]
-COLLECTION = "/opt/ansible_collections/changeops/rollback"
+from hosts import Host
+from systemd_units import SLEEP, Systemd
 
 Result = dict[str, t.Any]
 
 
-class Systemd:
-    """Does things on the host, see systemd_steps.py."""
-
-    def __init__(self, one: Host) -> None:
-        self.host = one
-        self.shop = one.run("id", "-u", "shop").stdout.strip()
-
-    def do(self, *things: t.Sequence[t.Any], user: str = "root", env: t.Sequence[str] = ()) -> list[t.Any]:
-        """Do things in that order; returns what each came to."""
-        if user == "shop":
-            env = [f"XDG_RUNTIME_DIR=/run/user/{self.shop}", "HOME=/srv/shop", *env]
-        argv = [
-            "env",
-            "PYTHONPATH=/site:/opt",
-            *env,
-            "python3",
-            "-B",
-            f"{COLLECTION}/tests/integration/systemd_steps.py",
-        ]
-        done = self.host.run("timeout", "60", *argv, user=user, stdin=json.dumps(things), check=False)
-        assert done.stdout.startswith("["), done.stdout + done.stderr
-        return t.cast("list[t.Any]", json.loads(done.stdout))
-
-
-@pytest.fixture(scope="module")
-def booted(keys: Path) -> t.Iterator[Systemd]:
-    """One host for all tests here; other than ``systemd_host`` it is rebooted, and sees the checkout."""
-    core = Path(ansible.__file__).parent
-    try:
-        with host("services", keys, [f"{ROOT}:{COLLECTION}:ro", f"{core}:/site/ansible:ro"]) as one:
-            one.sh("loginctl enable-linger shop")
-            yield Systemd(one)
-    except NoHosts as exc:
-        pytest.skip(str(exc))
-
-
-@pytest.fixture
-def systemd(booted: Systemd) -> t.Iterator[Systemd]:
-    yield booted
-    booted.do(["clear"])
-
-
-SLEEP = "[Service]\nExecStart=sleep 1000\n"
 INSTALL = "[Install]\nWantedBy=multi-user.target default.target\n"
 SOCKET = "[Socket]\nListenStream=127.0.0.1:18080\n[Install]\nWantedBy=sockets.target\n"
 # One process, not a shell with a child: with cgroup v1 nobody tells systemd in a container that a cgroup is empty, so a
@@ -440,102 +391,3 @@ def test_a_run_drains_and_undrains_on_the_way_there_and_on_the_way_back(systemd:
     assert noted.splitlines() == ["drain active", "undrain active"] * 2
     assert ops.history()[-1]["outcome"] == "recovered"
     assert states == {"shop-web": ["active", "enabled"]} and held == []
-
-
-class Given(t.NamedTuple):
-    """What brings a refusal about: units and how they are brought up, the step and what it is given."""
-
-    units: dict[str, str]
-    up: list[list[str]]
-    step: tuple[str, str]
-    services: list[t.Any]
-    options: t.Mapping[str, t.Any] = types.MappingProxyType({})
-    user: str = "root"
-
-
-NEEDS = {"shop-db.service": SLEEP, "shop-web.service": "[Unit]\nRequires=shop-db.service\n" + SLEEP}
-START_WEB = [["ctl", "start", "shop-web"]]
-REFUSALS = [
-    Refusal(
-        "a unit that there is not",
-        "systemd has no unit shop-wbe. Units with similar names: shop-web.service.",
-        Given({"shop-web.service": SLEEP}, [], ("stop", "preflight"), ["shop-wbe"]),
-    ),
-    Refusal(
-        "a pattern that no loaded unit matches",
-        "systemd has no loaded unit that matches shop-worker@*.service. A stopped instance is not loaded: start it, "
-        "or list it by its own name.",
-        Given({"shop-worker@.service": SLEEP}, [], ("stop", "preflight"), ["shop-worker@*.service"]),
-    ),
-    Refusal(
-        "a unit that another one needs, which is not listed",
-        "Stopping shop-db.service stops shop-web.service too, which requires it and is not listed. "
-        "List shop-web.service before shop-db.service in rollback_services.",
-        Given(NEEDS, START_WEB, ("stop", "preflight"), ["shop-db"]),
-    ),
-    Refusal(
-        "a unit that runs and is masked",
-        "shop-web runs and is masked, so it could not be started again. Unmask it: systemctl unmask shop-web",
-        Given(
-            {"shop-web.service": SLEEP},
-            [*START_WEB, ["sh", "ln -sf /dev/null /etc/systemd/system/shop-web.service"], ["ctl", "daemon-reload"]],
-            ("stop", "preflight"),
-            ["shop-web"],
-        ),
-    ),
-    Refusal(
-        "a masked unit that is to be started",
-        "shop-web is masked, so it cannot be started. Unmask it (systemctl unmask shop-web) or take it out of "
-        "service_start_services.",
-        Given({}, [["ctl", "mask", "shop-web"]], ("start", "main"), ["shop-web"], {"root": "standalone"}),
-    ),
-    Refusal(
-        "a user without a systemd",
-        "The systemd of user games does not answer: <what it said>. "
-        "Let it run without a login: loginctl enable-linger games",
-        Given({}, [], ("stop", "preflight"), ["shop-web"], user="games"),
-    ),
-    Refusal(
-        "a unit whose stop takes too long",
-        "shop-web was told to stop, and after 1 s process <number> (sleep 1000) is still there and process <number> "
-        "(sleep 1001) is still there. End it, or give the phase a longer timeout, and run the same command again.",
-        Given(
-            {"shop-web.service": SLEEP + "ExecStop=sleep 1001\nTimeoutStopSec=infinity\n"},
-            START_WEB,
-            ("stop", "main"),
-            ["shop-web"],
-            {"timeout": 1.0},
-        ),
-    ),
-    Refusal(
-        "a unit that does not stay up",
-        "shop-web did not stay up for 1 s: <why>. Its log ends: <log>",
-        Given(
-            {"shop-web.service": "[Service]\nExecStart=sleep 0.4\nRestart=always\nRestartSec=10ms\n"},
-            [],
-            ("start", "main"),
-            ["shop-web"],
-            {"root": "standalone", "stays_up": 1.0},
-        ),
-    ),
-    Refusal(
-        "a unit that does not start",
-        "shop-web could not be started: Job for shop-web.service failed because the control process exited with error "
-        "code. / See <where>. Its log ends: <log>",
-        Given(
-            {"shop-web.service": "[Service]\nType=notify\nExecStart=false\n"},
-            [],
-            ("start", "main"),
-            ["shop-web"],
-            {"root": "standalone"},
-        ),
-    ),
-]
-
-
-@pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: refusal.case)
-def test_it_refuses_with_a_sentence(systemd: Systemd, refusal: Refusal) -> None:
-    given = refusal.given
-    things = [["add", given.units], *given.up] if given.units or given.up else []
-    found = systemd.do(*things, [*given.step, given.services, dict(given.options)], user=given.user)
-    assert refusal.matches(found[-1]["msg"]), found[-1]["msg"]

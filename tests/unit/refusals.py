@@ -65,7 +65,7 @@ def tables() -> dict[str, list[Refusal]]:
 
 def _title(name: str) -> str:
     """What a test file is about: the phase that it is named for, else its name in words."""
-    return next((phase for phase in PHASES if name.startswith(phase)), name.replace("_", " "))
+    return next((phase for phase in PHASES if name.startswith(phase)), name.replace("_refusals", "").replace("_", " "))
 
 
 def page() -> str:
