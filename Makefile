@@ -6,6 +6,8 @@
 
 .PHONY: demo demo-stop docs faults lint molecule test test-newest
 export ANSIBLE_CORE PYTHON
+# where it is set, each command would compile all of Ansible anew
+unexport PYTHONDONTWRITEBYTECODE
 IN_VENV := PATH="$(CURDIR)/.venv/bin:$$PATH"
 
 demo:

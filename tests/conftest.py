@@ -13,6 +13,9 @@ import pytest
 # The oldest Python of hosts and the newest; 3.11, the default controller's, runs all modules in the integration tests.
 THOROUGHLY = ((3, 8), (3, 13))
 
+# Where it is set, each ansible-playbook of a test would compile all of Ansible anew, and each app all that it imports.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # Reasons that begin so are about who runs the tests: a few cases exist for root only, a few for all others.
 WHO = ("Skipped: root may ", "Skipped: only root ")
 
