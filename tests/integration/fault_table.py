@@ -131,14 +131,6 @@ class _Rows:
         self.rows.append(LeftOut(rule, end) if isinstance(end, str) else Expected(rule, end))
 
 
-# Those that every run of the tests tries.
-FEW = (
-    Case("SIGKILL", "alembic_downgrade", "middle", "recover"),
-    Case("task fails", "git_revert", "middle", "recover"),
-    Case("sshd killed", "git_revert", "middle", "recover"),
-)
-
-
 def _table() -> list[Expected | LeftOut]:
     """All rows; of those that cover a case the first counts."""
     rows = _Rows()
@@ -231,12 +223,12 @@ def end_of(case: Case) -> End:
 
 
 def selected(wanted: str) -> list[Case]:
-    """The environment variable FAULTS says what is ``wanted``: all, short (`in_short`), else only FEW."""
-    return [case for case in cases() if wanted == "all" or (in_short(case) if wanted == "short" else case in FEW)]
+    """The environment variable FAULTS says what is ``wanted``: all, else what is `in_short`."""
+    return [case for case in cases() if wanted == "all" or in_short(case)]
 
 
 def in_short(case: Case) -> bool:
-    """Every fault at the downgrade and at git_revert, and three in every phase: one position, and one policy."""
+    """What every run of the tests tries: every fault at the downgrade and at git_revert, and three in every phase."""
     at_stake = case.phase in (DATABASE_PHASE, "git_revert")
     everywhere = case.fault in ("task fails", "sshd killed", "SIGKILL")
     position = "start" if case.fault in ("clock an hour off", "table locked", "PostgreSQL stopped") else "middle"

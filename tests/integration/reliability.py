@@ -16,8 +16,8 @@ HEAD = """\
 # What a rollback does when something breaks
 
 Made from the fault matrix by `python tests/integration/reliability.py`. `make faults` tries each case on two hosts that
-boot systemd and share one PostgreSQL; `make test` tries a few of them. All the while clients work with the app on each
-host, and what it acknowledged is compared with what is there afterwards.
+boot systemd and share one PostgreSQL; `make test` tries the short matrix. All the while clients work with the app on
+each host, and what it acknowledged is compared with what is there afterwards.
 
 The table says how each case has to end. Which of them did when they were run, the last lines of
 `make faults` tell.
@@ -86,10 +86,10 @@ def page() -> str:
             f"| {end.lock} | {said or 'how many phases were done'} |"
         )
     number = len(fault_table.cases())
-    short = len(fault_table.selected("short"))
+    short = len(fault_table.selected(""))
     lines += [
         "",
-        f"These are {number} cases, of which `make faults FAULTS=short` runs {short}.",
+        f"These are {number} cases, of which `make test` runs {short}, as `make faults FAULTS=short` does.",
         "",
         "## What is left out, and why",
         "",

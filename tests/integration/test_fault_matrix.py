@@ -1,7 +1,7 @@
 # Copyright: changeops.rollback contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Each case of the fault matrix on a fleet. Some of them in `make test`, all of them with `make faults`."""
+"""Each case of the fault matrix on a fleet. The short matrix in `make test`, all of them with `make faults`."""
 
 from __future__ import annotations
 

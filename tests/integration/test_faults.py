@@ -1,6 +1,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Each phase goes wrong in three ways, on a real app. The expected end stands in the tables, not "either way".
+"""Phases go wrong in three ways, on an app with SQLite and supervisord: those phases where these two matter.
+
+All phases, with all that can break, are in test_fault_matrix.py, on hosts with PostgreSQL and systemd.
 
 (a) The phase fails: everything is put back, with every value of the column that the downgrade had dropped.
 (b) The same with ``on_failure: stop``: the run ends as failed, the next one finishes the job.
@@ -44,23 +46,13 @@ class Fault(t.NamedTuple):
     """How a phase is made to fail between its preflight and its main, how that is mended, what the history says."""
 
     phase: str
-    sabotage: t.Callable[[Ops], list[str]] | None
+    sabotage: t.Callable[[Ops], list[str]]
     mend: t.Callable[[Ops], object]
     cause: str
     vars: t.Mapping[str, t.Any] = types.MappingProxyType({})
 
 
-def keep_source(ops: Ops) -> None:
-    ops.shop.kept_env_file.write_bytes((ops.root / "kept").read_bytes())
-
-
 FAULTS = [
-    Fault(
-        "backup",
-        lambda ops: ["git", "-C", str(ops.shop.repo), "update-ref", "refs/changeops", "HEAD"],
-        lambda ops: ops.shop.git("update-ref", "-d", "refs/changeops"),
-        "refs/changeops",
-    ),
     Fault(
         "service_stop",
         lambda ops: [
@@ -88,12 +80,6 @@ FAULTS = [
         "index.lock",
     ),
     Fault(
-        "config_restore",
-        lambda ops: ["mv", str(ops.shop.kept_env_file), str(ops.root / "kept")],
-        keep_source,
-        "shop.env",
-    ),
-    Fault(
         "service_start",
         lambda ops: background(
             HOLD_PORT, ops.shop.facts["port"], ops.shop.repo, ops.shop.facts["commits"]["bad"], ops.flag
@@ -101,15 +87,13 @@ FAULTS = [
         lambda ops: None,
         "shop-web",
     ),
-    Fault("verify", None, lambda ops: None, "not told to fail"),
 ]
 
 
 @pytest.fixture
 def faulty(ops: Ops, request: pytest.FixtureRequest) -> t.Iterator[tuple[Ops, Fault]]:
     fault: Fault = request.param
-    if fault.sabotage:
-        ops.before(fault.phase, sabotage_argv=fault.sabotage(ops))
+    ops.before(fault.phase, sabotage_argv=fault.sabotage(ops))
     ops.phase(fault.phase).setdefault("vars", {}).update(fault.vars)
     ops.flag.write_text(fault.phase)
     yield ops, fault
@@ -168,13 +152,10 @@ class Kill(t.NamedTuple):
 
 
 KILLS = [
-    Kill("backup", "update-ref"),
     Kill("service_stop", "stop"),
     Kill("alembic_downgrade", "alembic_downgrade/driver"),
     Kill("git_revert", "reset"),
-    Kill("config_restore", "ls-tree"),
     Kill("service_start", "start"),
-    Kill("verify", "check"),
 ]
 
 

@@ -39,13 +39,12 @@ def test_each_fault_phase_position_and_policy_is_tried():
 
 
 def test_the_short_matrix_has_every_fault_at_both_and_three_in_every_phase():
-    short = fault_table.selected("short")
+    short = fault_table.selected("")
     for phase in ("alembic_downgrade", "git_revert"):
         assert {case.fault for case in short if case.phase == phase} == set(FAULTS)
     for fault in ("task fails", "sshd killed", "SIGKILL"):
         assert {case.phase for case in short if case.fault == fault} == set(PHASES)
     assert len(fault_table.selected("all")) == len(fault_table.cases()) > len(short)
-    assert set(fault_table.selected("")) == set(fault_table.FEW) < set(short)
 
 
 @pytest.mark.parametrize("row", [row for row in fault_table.TABLE if isinstance(row, Expected)])
