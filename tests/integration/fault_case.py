@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import signal
@@ -33,6 +34,7 @@ from fault_harm import (
 from fault_rig import PROGRAMS, WORK, Place, Run, Writers, wait_for
 from fault_table import (
     ADOPTABLE,
+    DATABASE_LOST,
     DATABASE_PHASE,
     HALF_WAY,
     LOST_ONE,
@@ -90,7 +92,7 @@ class Trial:
         self.work = WORK[case.phase]
 
     def _configure(self) -> None:
-        """What the wrappers need of the plan, and where a host falls silent an ssh that notices it.
+        """What the wrappers need of the plan, an ssh that notices a host which falls silent, and checks that give up.
 
         A busy machine may take ten seconds for a login, so no other case is in a hurry.
         """
@@ -98,15 +100,16 @@ class Trial:
             "/usr/local/bin/shop-python"
         ]
         self.ops.check("not told to fail")["command"] = {"argv": ["shop-check"]}
-        self.patient = self.ops.hosts
-        if self.case.fault in SILENT:
-            ssh = " -o ServerAliveInterval=5 -o ServerAliveCountMax=3"
-            self.ops.hosts = {
-                name: {**host, "ansible_ssh_common_args": host["ansible_ssh_common_args"] + ssh, "ansible_timeout": 15}
-                for name, host in self.patient.items()
-            }
         if self.case.fault == "clock an hour off":
             self.ops.hosts[self.victim.name]["ansible_python_interpreter"] = python_with_clock(self.victim)
+        self.patient = copy.deepcopy((self.ops.hosts, self.ops.group_vars))
+        if self.case.fault in SILENT:
+            for host in self.ops.hosts.values():
+                host["ansible_ssh_common_args"] += " -o ServerAliveInterval=5 -o ServerAliveCountMax=3"
+                host["ansible_timeout"] = 15
+        if self.case.fault in DATABASE_LOST:
+            for check in self.ops.group_vars["rollback_checks"]:
+                check["retries"] = 1
         if self.case.policy == "stop":
             self.ops.extra["on_failure"] = "stop"
         self.ops.write()
@@ -221,7 +224,7 @@ class Trial:
         self.check_acknowledged()
         if wanted.outcome != "succeeded":
             end_connections(self.victim)
-            self.ops.hosts = self.patient
+            self.ops.hosts, self.ops.group_vars = self.patient
             self.ops.write()
             done = self.ops.rollback()
             assert done.returncode == 0

@@ -28,6 +28,7 @@ User=shop
 WorkingDirectory={repo}
 Environment=SHOP_ENV_FILE={env_file}
 ExecStart={repo}/.venv/bin/uvicorn --factory shop.main:create_app --host 0.0.0.0 --port {port}
+TimeoutStopSec=15
 [Install]
 WantedBy=multi-user.target
 """
