@@ -141,6 +141,6 @@ LOCKER = """\
 def locked(database: Host) -> Mend:
     """A session of somebody's holds the table of invoices."""
     database.sh("cat >/run/locker.sh; rm -f /run/locker", stdin=LOCKER)
-    database.sh("systemd-run --quiet --collect --unit=locker sh /run/locker.sh")
+    database.sh("systemd-run --quiet --collect --property=TimeoutStopSec=1 --unit=locker sh /run/locker.sh")
     database.sh("for n in $(seq 200); do grep -q held /run/locker 2>/dev/null && exit; sleep 0.05; done; exit 1")
     return lambda: database.sh("systemctl stop locker")
