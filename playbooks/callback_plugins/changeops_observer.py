@@ -36,6 +36,7 @@ READ_BY = "changeops.rollback.status"
 # Tasks of this role around a phase are no work of the phase, unless they fail.
 RUN_ROLE = "changeops.rollback.run"
 INCLUDES = ("include_role", "include_tasks")
+TASK_FAILED = "Task failed: "
 # What the templates of a run use. Each task on each host is a fork of this process, which finds what is loaded here.
 # One of Ansible's own brings all of them.
 FILTERS = ("ansible.builtin.combine", "changeops.rollback.time_left", "changeops.rollback.task_timeout")
@@ -62,14 +63,14 @@ def _is_work(task: t.Any) -> bool:
 
 
 def _cause(result: t.Mapping[str, t.Any], task: str) -> str:
-    """The message of a result, or of the first item of a loop that failed."""
+    """The message of a result, or of the first item of a loop that failed, without what says only that it failed."""
     if result.get("timedout"):  # by the keyword of that name, which ends Ansible's part of the task only
         period = result["timedout"].get("period")
         return f"'{task}' was given up after {period} s, and what it started may still run there."
     for item in result.get("results") or ():
         if isinstance(item, dict) and (item.get("failed") or item.get("unreachable")) and item.get("msg"):
-            return str(item["msg"])
-    return str(result.get("msg") or result.get("censored") or "")
+            return str(item["msg"]).removeprefix(TASK_FAILED)
+    return str(result.get("msg") or result.get("censored") or "").removeprefix(TASK_FAILED)
 
 
 class CallbackModule(CallbackBase):

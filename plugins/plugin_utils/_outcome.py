@@ -79,8 +79,8 @@ def shorten(text: str, length: int = MESSAGE_LENGTH) -> str:
 
 
 def sentence(text: str) -> str:
-    """Text on one line that ends like a sentence."""
-    text = shorten(text)
+    """Text on one line that ends like a sentence; ssh often ends with a colon and nothing after it."""
+    text = shorten(text).rstrip(" :")
     return text if text.endswith((".", "!", "?", "…")) else f"{text}."
 
 

@@ -231,7 +231,7 @@ def test_an_unreachable_host_is_refused_in_preflight(ops: Ops) -> None:
     assert code in (2, 4), out
     [run] = ops.runs()
     assert (run["outcome"], steps(run)[("web2", 1, "preflight")]) == ("refused", "unreachable"), out
-    assert run["summary"].startswith("Preflight of first stopped on web2: the host became unreachable: ")
+    assert run["summary"].startswith("Preflight of first stopped on web2: the host became unreachable: Failed to ")
     assert run["summary"].endswith(" No host was changed.")
 
 

@@ -124,6 +124,14 @@ CASES = [
         "backup stopped on web2: the host became unreachable. Not as before: web2.",
     ),
     (
+        "unreachable, and ssh had nothing more to say",
+        rows(*PREFLIGHTS, "web1 1 main unreachable Make sure this host can be reached over ssh:"),
+        End(BOTH, failed=BOTH),
+        "failed",
+        "backup stopped on web1: the host became unreachable: Make sure this host can be reached over ssh. "
+        "Nothing was put back.",
+    ),
+    (
         "a phase that did nothing on a host needs no recovery",
         rows("web1 1 main skipped", "web2 1 main failed no space", "web2 1 recover ok"),
         End(BOTH, {"web1": "recovered", "web2": "recovered"}, failed=BOTH),
