@@ -28,9 +28,17 @@ class App:
     def git(self, *args: str) -> str:
         return self.run("git", "-C", self.repo, *args)
 
-    def sql(self, query: str) -> list[str]:
-        """The lines that a query gives on the database that all hosts share, with | between the columns."""
-        url = self.facts["database_url"].replace("+psycopg", "")
+    def status(self) -> str:
+        """What the app answers when it is asked whether it is well: an HTTP status."""
+        return self.run("curl", "--silent", "--output", "/dev/null", "--write-out", "%{http_code}", self.health)
+
+    def sql(self, query: str, database: str = "shop") -> list[str]:
+        """The lines that a query gives, with | between the columns.
+
+        :arg database: that of the app, which all hosts share, or ``pristine``, of which it was made.
+        """
+        server, _slash, _name = self.facts["database_url"].replace("+psycopg", "").rpartition("/")
+        url = f"{server}/{database}"
         return self.run("psql", "--no-psqlrc", "--tuples-only", "--no-align", "--command", query, url).splitlines()
 
 

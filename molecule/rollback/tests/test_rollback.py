@@ -12,8 +12,7 @@ every = pytest.mark.parametrize("app", ["web1", "web2", "web3"], indirect=True)
 def test_the_good_release_serves(app):
     assert app.host.service("shop-web").is_running
     assert app.host.service("shop-web").is_enabled
-    code = app.run("curl", "--silent", "--output", "/dev/null", "--write-out", "%{http_code}", app.health)
-    assert code == "200"
+    assert app.status() == "200"
 
 
 @every
@@ -33,7 +32,8 @@ def test_all_files_are_still_the_owners(app):
 def test_the_commit_is_the_same_on_every_host(apps):
     commits = {apps(name).git("rev-parse", "HEAD") for name in ("web1", "web2", "web3")}
     assert len(commits) == 1
-    assert commits != {apps("web1").facts["commits"]["good"]}  # a new one, on top of the bad release
+    app = apps("web1")
+    assert app.git("rev-parse", "HEAD^") == app.facts["commits"]["bad"]
 
 
 def test_the_database_is_downgraded_and_has_every_row(apps):
