@@ -31,6 +31,7 @@ class Mutation(t.NamedTuple):
     test: str
 
 
+FLEET = "tests/integration/test_fleet.py"
 FAULTS, ORDER = "tests/integration/test_faults.py", "tests/integration/test_phase_order.py"
 MUTATIONS = [
     Mutation(
@@ -63,9 +64,9 @@ MUTATIONS = [
     ),
     Mutation(
         "barrier between phases",
-        "playbooks/rollback.yml",
-        "strategy: ansible.builtin.linear",
-        "strategy: ansible.builtin.free",
+        "roles/run/tasks/phases.yml",
+        'loop: "{{ rollback_plan.batches }}"',
+        'loop: "{{ ansible_play_hosts_all | batch(1) }}"',
         f"{ORDER}::test_no_host_starts_a_phase_before_every_host_has_finished_the_one_before",
     ),
     Mutation(
@@ -74,6 +75,42 @@ MUTATIONS = [
         "any_errors_fatal: true",
         "any_errors_fatal: false",
         f"{ORDER}::test_failure",
+    ),
+    Mutation(
+        "barrier before and after the downgrade",
+        "roles/run/tasks/phases.yml",
+        'loop: "{{ rollback_plan.batches }}"',
+        'loop: "{{ ansible_play_hosts_all | batch(1) }}"',
+        f"{FLEET}::test_every_app_is_down_during_the_one_downgrade",
+    ),
+    Mutation(
+        "hold of a stopped unit",
+        "plugins/module_utils/_service_hold.py",
+        '    """Keep units from being started; those that run go on. Returns the drop-ins that are new."""\n'
+        "    if not may_hold(manager.scope):",
+        "    if True:",
+        f"{FLEET}::test_a_host_that_reboots_while_stopped_does_not_start_the_bad_release",
+    ),
+    Mutation(
+        "sessions on the fleet's database",
+        "plugins/module_utils/_alembic_pg_transaction.py",
+        "named, hidden = sessions(con, server.own)",
+        "named, hidden = [], False",
+        f"{FLEET}::test_who_else_has_the_database_open_is_named_and_it_is_not_downgraded",
+    ),
+    Mutation(
+        "limit and one downgrade",
+        "plugins/lookup/plan.py",
+        "if set(left_out) & {*downgraded, *served}:",
+        "if False:",
+        f"{FLEET}::test_a_limit_that_leaves_an_app_on_the_database_is_refused_before_anything_is_touched",
+    ),
+    Mutation(
+        "limit and who has the database open",
+        "plugins/module_utils/_alembic_postgresql.py",
+        "for host, addresses in self.left_out.items():",
+        "for host, addresses in ():",
+        f"{FLEET}::test_a_limit_that_leaves_an_app_on_the_database_is_refused_before_anything_is_touched",
     ),
     Mutation(
         "secrets of config",
@@ -179,6 +216,10 @@ def noticed(mutation: Mutation) -> bool:
             if (ROOT / name).is_file():
                 (copy / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(ROOT / name, copy / name)
+        # the wheels for test hosts, which are made once
+        (ROOT / ".cache" / "hosts").mkdir(parents=True, exist_ok=True)
+        (copy / ".cache").mkdir()
+        (copy / ".cache" / "hosts").symlink_to(ROOT / ".cache" / "hosts")
         path = copy / mutation.file
         text = path.read_text()
         if text.count(mutation.old) != 1:
