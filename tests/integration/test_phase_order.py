@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible_collections.changeops.rollback.tests.unit.refusals import Refusal
 
 HERE = Path(__file__).parent
 BIN = Path(sys.executable).parent
@@ -43,14 +44,14 @@ def run(tmp_path: Path):
     (tmp_path / "changes").mkdir()
     (tmp_path / "changes" / "C001.yml").write_text(yaml.safe_dump(plan, sort_keys=False))
 
-    def call(fail: str = "") -> tuple[int, list[list[str]]]:
+    def call(fail: str = "", playbook: str = "changeops.rollback.rollback") -> tuple[int, list[list[str]]]:
         environ = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(HERE / "collections"), "HOME": str(tmp_path)}
-        argv = [BIN / "ansible-playbook", "-i", "hosts.yml", "changeops.rollback.rollback", "-e", "change=C001"]
+        argv = [BIN / "ansible-playbook", "-i", "hosts.yml", playbook, "-e", "change=C001"]
         done = subprocess.run(
             [*argv, "-e", f"step_fail='{fail}'"], cwd=tmp_path, env=environ, capture_output=True, text=True, check=False
         )
         print(done.stdout, done.stderr)
-        return done.returncode, [line.split() for line in log.read_text().splitlines()]
+        return done.returncode, [line.split() for line in log.read_text().splitlines()] if log.exists() else []
 
     return call
 
@@ -110,3 +111,27 @@ def test_failure(run, fail: str, expected: list) -> None:
     code, lines = run(fail)
     assert code != 0
     assert barriers(lines) == expected
+
+
+NOWHERE = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
+LOST = (
+    "C001 was refused: Ansible leaves out h2 of this play, because an earlier play of the same playbook failed there "
+    "or did not reach it. Mend that, or roll back with a command of its own: ansible-playbook rollback.yml "
+    "-e change=C001 | Nothing was touched."
+)
+REFUSALS = [
+    Refusal("a host that failed in an earlier play", LOST, {"ansible.builtin.fail": {"msg": "no"}}),
+    Refusal("a host that an earlier play did not reach", LOST, {"ansible.builtin.ping": {}, "vars": NOWHERE}),
+]
+
+
+@pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: refusal.case)
+def test_no_host_is_left_out_for_what_came_before(run, tmp_path: Path, capsys, refusal: Refusal) -> None:
+    before = {"name": "Something else", "when": "inventory_hostname == 'h2'", **refusal.given}
+    play = {"name": "Before", "hosts": "all", "gather_facts": False, "tasks": [before]}
+    then = {"name": "Roll back", "import_playbook": "changeops.rollback.rollback"}
+    (tmp_path / "site.yml").write_text(yaml.safe_dump([play, then], sort_keys=False))
+    code, lines = run(playbook="site.yml")
+    assert code != 0
+    assert lines == []
+    assert refusal.found_in(capsys.readouterr().out)
