@@ -9,42 +9,24 @@ The work on the database is done by ``_alembic_driver``, in one process of the a
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import os
 import shlex
 import shutil
-import socket
 import time
-import types
 import typing as t
 from pathlib import Path
 
 from ._alembic_graph import relative
 from ._alembic_keep import EXPORT, MANIFEST
-from ._alembic_parts import DRIVER
+from ._alembic_parts import lay_out
 from ._alembic_sayings import destroyed, sql_diff, standing, untried, way
 from ._alembic_sqlite import spoken
 from ._command import Commands, PhaseError
 from ._install_command import Trial
+from ._left_out import addresses_of
 from ._phase import FOUND, RECOVERY_TIMEOUT, Context, Report
 from ._restore_point import make_private, read_json, write_json
 
-# Nothing is written into the app's environment. Where Alembic was compiled there, that bytecode is used; else what
-# preflight compiles is kept, so that main need not do it again.
-START = """\
-import importlib.util
-import os
-import sys
-
-alembic = importlib.util.find_spec("alembic")
-if alembic and alembic.origin and not sys.pycache_prefix:
-    if not os.path.exists(importlib.util.cache_from_source(alembic.origin)):
-        sys.pycache_prefix, sys.dont_write_bytecode = {bytecode!r}, False
-
-from changeops_alembic._alembic_driver import main
-
-main()
-"""
 Sizes = t.Dict[str, int]
 
 
@@ -91,31 +73,6 @@ def free_space(folder: str) -> tuple[int, int]:
     return os.stat(folder).st_dev, shutil.disk_usage(folder).free
 
 
-def addresses_of(hosts: t.Mapping[str, str], seconds: float = 5.0) -> dict[str, list[str]]:
-    """The addresses of hosts, given an address or a name of each, as far as they can be found out in ``seconds``.
-
-    An address that means each machine by itself tells nothing.
-    """
-    found, until = {}, time.monotonic() + seconds
-    for host, name in hosts.items():
-        if time.monotonic() > until:
-            break
-        try:
-            answers = socket.getaddrinfo(name, None, proto=socket.IPPROTO_TCP)
-        except (OSError, UnicodeError):
-            continue
-        known = {str(answer[4][0]).partition("%")[0] for answer in answers}
-        outside = sorted(address for address in known if not ipaddress.ip_address(address).is_loopback)
-        found.update({host: outside} if outside else {})
-    return found
-
-
-def _source(part: types.ModuleType) -> bytes:
-    """The source of a module, also out of the archive that Ansible packs on its way to a host."""
-    loader: t.Any = part.__loader__
-    return t.cast(bytes, loader.get_data(part.__file__))
-
-
 def _drive(ctx: Context, folder: Path, action: str, **request: t.Any) -> dict[str, t.Any]:
     """Run the driver in ``folder`` and return its answer.
 
@@ -123,14 +80,9 @@ def _drive(ctx: Context, folder: Path, action: str, **request: t.Any) -> dict[st
     """
     project = _project(ctx)
     base = ctx.point.part / "driver"
-    package = base / "changeops_alembic"
-    for place in (ctx.point.part, base, package, *([_kept(ctx)] if action == "downgrade" else [])):
+    for place in (ctx.point.part, base, *([_kept(ctx)] if action == "downgrade" else [])):
         make_private(place)
-    files = {package / (part.__name__.rpartition(".")[2] + ".py"): _source(part) for part in DRIVER}
-    start = START.format(bytecode=str(ctx.point.scratch_path / "bytecode")).encode()
-    for path, content in {**files, package / "__init__.py": b"", base / "__main__.py": start}.items():
-        path.touch(0o600)
-        path.write_bytes(content)
+    lay_out(base, ctx.point.scratch_path / "bytecode")
     reply = base / "reply.json"
     if reply.exists():
         reply.unlink()

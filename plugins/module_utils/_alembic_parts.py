@@ -5,6 +5,10 @@
 
 from __future__ import annotations
 
+import types
+import typing as t
+from pathlib import Path
+
 from . import (
     _alembic_driver,
     _alembic_export,
@@ -22,6 +26,7 @@ from . import (
     _alembic_server,
     _alembic_sqlite,
 )
+from ._restore_point import make_private
 
 DRIVER = (
     _alembic_driver,
@@ -40,3 +45,39 @@ DRIVER = (
     _alembic_server,
     _alembic_sqlite,
 )
+# Nothing is written into the app's environment. Where Alembic was compiled there, that bytecode is used; else what
+# preflight compiles is kept, so that main need not do it again.
+START = """\
+import importlib.util
+import os
+import sys
+
+alembic = importlib.util.find_spec("alembic")
+if alembic and alembic.origin and not sys.pycache_prefix:
+    if not os.path.exists(importlib.util.cache_from_source(alembic.origin)):
+        sys.pycache_prefix, sys.dont_write_bytecode = {bytecode!r}, False
+
+from changeops_alembic._alembic_driver import main
+
+main()
+"""
+
+
+def lay_out(base: Path, bytecode: Path) -> None:
+    """Write what an interpreter runs that is started with ``base``.
+
+    :arg bytecode: where it is kept, if need be.
+    """
+    package = base / "changeops_alembic"
+    make_private(package)
+    files = {package / (part.__name__.rpartition(".")[2] + ".py"): _source(part) for part in DRIVER}
+    start = START.format(bytecode=str(bytecode)).encode()
+    for path, content in {**files, package / "__init__.py": b"", base / "__main__.py": start}.items():
+        path.touch(0o600)
+        path.write_bytes(content)
+
+
+def _source(part: types.ModuleType) -> bytes:
+    """The source of a module, also out of the archive that Ansible packs on its way to a host."""
+    loader: t.Any = part.__loader__
+    return t.cast(bytes, loader.get_data(part.__file__))

@@ -11,8 +11,8 @@ pytest.importorskip("alembic")
 pytest.importorskip("psycopg")
 pytest.importorskip("pymysql")
 
-from ansible_collections.changeops.rollback.plugins.module_utils._alembic_downgrade import addresses_of
 from ansible_collections.changeops.rollback.plugins.module_utils._command import PhaseError
+from ansible_collections.changeops.rollback.plugins.module_utils._left_out import addresses_of
 from ansible_collections.changeops.rollback.tests.unit.plugins.modules.alembic_my import ACCEPTED, MyShop
 from ansible_collections.changeops.rollback.tests.unit.plugins.modules.alembic_pg import PgShop
 from ansible_collections.changeops.rollback.tests.unit.plugins.modules.alembic_shop import Shop
