@@ -76,8 +76,8 @@ _raw:
     - One dictionary for each change, or with O(want=hosts) one string of host names with commas between them.
     - Keys that the file leaves out have their default.
     - C(batches) are the hosts of the play, split as C(serial) asks for; outside a play there are none.
-    - C(host_names) are those of them that the pattern of a phase, its C(hosts), matches. C(left_out) are those that it
-      matches and C(--limit) leaves out, each with the address by which Ansible reaches it.
+    - C(host_names) are those of them that the pattern of a phase, its C(hosts), matches.
+    - C(left_out) are hosts of phases that C(--limit) leaves out, each with the address by which Ansible reaches it.
   type: list
   elements: raw
   sample:
@@ -93,6 +93,7 @@ _raw:
       schema_compatible: false
       serial: [1, 25%]
       batches: [[web1], [web2, web3], [web4, web5]]
+      left_out: {web6: 10.0.0.16}
       risks:
         - issue: Totals entered since the release are lost
           mitigation: Lost columns are exported first
@@ -113,7 +114,6 @@ _raw:
           role: changeops.rollback.git_revert
           hosts: shop
           host_names: [web1, web2, web3, web4, web5]
-          left_out: {web6: 10.0.0.16}
           vars: {git_revert_commits: [4f1c2e9]}
           estimate: 120
           timeout:
@@ -238,11 +238,13 @@ class LookupModule(LookupBase):
     def _in_play(self, plan: Plan, variables: dict[str, t.Any]) -> dict[str, t.Any]:
         values, hosts = _with_steps(plan), variables.get("ansible_play_hosts_all") or []
         inventory = self._inventory(variables)
+        everywhere: dict[str, None] = {}
         for phase in values["phases"]:
             found = dict.fromkeys(_match(inventory, phase["hosts"]))
             phase["host_names"] = [host for host in hosts if host in found]
-            phase["left_out"] = _left_out(found, hosts, variables) if variables.get("ansible_limit") else {}
-        return {**values, "batches": split(hosts, plan.serial)}
+            everywhere |= found
+        left_out = _left_out(everywhere, hosts, variables) if variables.get("ansible_limit") else {}
+        return {**values, "batches": split(hosts, plan.serial), "left_out": left_out}
 
     def _inventory(self, variables: dict[str, t.Any]) -> InventoryManager:
         """Build an inventory of the groups that are known here, to match patterns against."""

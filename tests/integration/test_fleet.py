@@ -159,6 +159,12 @@ def test_who_else_has_the_database_open_is_named_and_it_is_not_downgraded(
     assert {name for name, pid in processes(fleet).items() if pid != running[name]} == taking_part
 
 
+IN_USE = (
+    "The database shop on db1 is in use on hosts that --limit leaves out: on web2 by session <pid> (no "
+    "application_name, user shop, from <address>, query of <time> UTC). Nothing was changed in it. Run it without "
+    "--limit; hosts that are rolled back already are only verified. To leave them out, stop what uses the database "
+    "there."
+)
 REFUSALS = [
     Refusal(
         "a limit that leaves out an app, where the plan downgrades the database on one host",
@@ -166,15 +172,13 @@ REFUSALS = [
         "downgraded while apps on web2 still use it. Run it without --limit; hosts that are rolled back already are "
         "only verified. Take a host that is gone out of the inventory. Where each release runs on either schema, say "
         "`schema_compatible: true` in the plan.",
-        "shop[0]",
+        {"hosts": "shop[0]"},
     ),
+    Refusal("a limit that leaves out a host with the database open, where the plan downgrades it on each", IN_USE, {}),
     Refusal(
-        "a limit that leaves out a host with the database open, where the plan downgrades it on each",
-        "The database shop on db1 is in use on hosts that --limit leaves out: on web2 by session <pid> (no "
-        "application_name, user shop, from <address>, query of <time> UTC). Nothing was changed in it. Run it without "
-        "--limit; hosts that are rolled back already are only verified. To leave them out, stop what uses the database "
-        "there.",
-        "shop",
+        "the same, where the plan says that each release runs on either schema",
+        IN_USE,
+        {"hosts": "shop[0]", "schema_compatible": True},
     ),
 ]
 
@@ -183,7 +187,8 @@ REFUSALS = [
 def test_a_limit_that_leaves_an_app_on_the_database_is_refused_before_anything_is_touched(
     fleet: Fleet, fleet_ops: FleetOps, refusal: Refusal
 ) -> None:
-    fleet_ops.phase("alembic_downgrade")["hosts"] = refusal.given
+    fleet_ops.phase("alembic_downgrade")["hosts"] = refusal.given.get("hosts", "shop")
+    fleet_ops.extra["schema_compatible"] = refusal.given.get("schema_compatible", False)
     fleet_ops.write()
     before, running = fleet.state(), processes(fleet)
     done = fleet_ops.rollback("--limit", "web1")
