@@ -104,6 +104,7 @@ class Trial:
             self.ops.hosts[self.victim.name]["ansible_python_interpreter"] = python_with_clock(self.victim)
         self.patient = copy.deepcopy((self.ops.hosts, self.ops.group_vars))
         if self.case.fault in SILENT:
+            end_connections(self.victim)  # those of the case before do not notice it
             for host in self.ops.hosts.values():
                 host["ansible_ssh_common_args"] += " -o ServerAliveInterval=5 -o ServerAliveCountMax=3"
                 host["ansible_timeout"] = 15
