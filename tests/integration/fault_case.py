@@ -49,8 +49,8 @@ from fault_table import (
 from fleet import Fleet, FleetOps
 from hosts import Host, podman
 
-# How long the fault stays where it goes away by itself.
-AWAY = 2.0
+# Where a fault goes away by itself it stays until the run has noticed it, and says so.
+NOTICED = {"sshd restarted": "UNREACHABLE!", "history lost": "The rollback goes on"}
 # From such a host comes no answer at all, not even that nobody listens.
 SILENT = ("network cut", "host frozen")
 EXPORTED = """\
@@ -165,7 +165,7 @@ class Trial:
             lost = self.hosts if fault == "all hosts lost" else lost
             for host in lost:
                 kill_sshd(host)
-            self.mend_later(lambda: [start_sshd(host) for host in lost], soon=fault == "sshd restarted")
+            self.mend_later(lambda: [start_sshd(host) for host in lost])
         elif fault == "network cut":
             cut(self.victim)
             self.mend_later(lambda: uncut(self.victim))
@@ -173,7 +173,7 @@ class Trial:
             podman("pause", self.victim.container)
             self.mend_later(lambda: podman("unpause", self.victim.container))
         elif fault == "history lost":
-            self.mend_later(hidden(self.ops.root / "history.sqlite"), soon=True)
+            self.mend_later(hidden(self.ops.root / "history.sqlite"))
         elif fault == "disk full":
             self.mend_later(filled(self.victim))
         elif fault == "PostgreSQL stopped":
@@ -188,14 +188,19 @@ class Trial:
         else:
             raise AssertionError(f"nobody knows how to bring about: {fault}")
 
-    def mend_later(self, mend: t.Callable[[], object], soon: bool = False) -> None:
-        """Mend it after the run, or after a moment."""
-        if soon:
-            timer = threading.Timer(AWAY, mend)
-            timer.start()
-            self.mending.insert(0, timer.join)
-        else:
-            self.mending.insert(0, mend)
+    def mend_later(self, mend: t.Callable[[], object]) -> None:
+        """Mend it after the run, or as soon as the run has noticed a fault of NOTICED."""
+        noticed, run = NOTICED.get(self.case.fault, ""), self.started
+
+        def mend_in_the_run() -> None:
+            while not run.ended and noticed not in " ".join(run.said().split()):
+                time.sleep(0.05)
+            mend()
+
+        thread = threading.Thread(target=mend_in_the_run)
+        if noticed:
+            thread.start()
+        self.mending.insert(0, thread.join if noticed else mend)
 
     def mend(self) -> None:
         """Take the fault away."""
