@@ -95,7 +95,7 @@ def _drive(ctx: Context, folder: Path, action: str, **request: t.Any) -> dict[st
             kept=str(_kept(ctx)),
             project=str(project),
             config=_config(ctx),
-            **{name: ctx.params[name] for name in ("section", "x", "accept_loss")},
+            **{name: ctx.params[name] for name in ("section", "x", "accept_loss", "schema_compatible")},
             scratch=str(_try_place(ctx)),
             until=time.time() + (ctx.commands.remaining() or RECOVERY_TIMEOUT),
         ),

@@ -183,7 +183,7 @@ class Work(Look):
                 "than this phase may take. Nothing was changed. Wait for it, and run the same command again."
             )
         others = [row for row in con.execute(sa.text(SESSIONS)).fetchall() if row[0] not in self.server.own]
-        if others:
+        if others and self.server.alone:
             named = ", ".join(f"session {number} (user {user}, from {host})" for number, user, host in others)
             raise DriverError(
                 f"The database {self.server.name} is in use by {named}. Nothing was changed in it. "

@@ -279,9 +279,10 @@ class Recover(Transaction):
         return True
 
     def _unchanged(self, oid: int) -> bool:
-        """Whether nobody wrote to a table since the downgrade. A count of none says nothing: counts can be reset."""
+        """Whether nobody wrote to a table since the downgrade. A count of none says nothing: counts can be reset. Nor
+        does one where others are at work, which tell it to the server when they have nothing to do."""
         noted = self.noted["counts"].get(str(oid))
-        return self.counted and bool(noted) and self.counts.get(oid) == noted
+        return self.counted and self.server.alone and bool(noted) and self.counts.get(oid) == noted
 
     @staticmethod
     def _entry(table: PgTable) -> Loss:

@@ -57,11 +57,11 @@ def sessions(con: t.Any, own: t.Iterable[int], addresses: t.Sequence[str] | None
 
 
 def refuse_sessions(con: t.Any, server: Server) -> None:
-    """Refuse to go on while somebody else has the database open.
+    """Refuse to go on while somebody else has the database open, unless they may.
 
     :raises DriverError: names them.
     """
-    named, hidden = sessions(con, server.own)
+    named, hidden = sessions(con, server.own) if server.alone else ([], False)
     if named:
         user = ask(con, "SELECT current_user")[0][0]
         raise DriverError(
@@ -123,8 +123,22 @@ class Transaction:
                 "somebody migrated it since preflight. Nothing was changed in it."
             )
         refuse_sessions(self.con, self.server)
+        self._see_what_others_write()
         self.before = read_tables(self.con, self.version)
         return True
+
+    def _see_what_others_write(self) -> None:
+        """Each statement has to see what was committed before it, or what others wrote last would not be kept.
+
+        :raises DriverError: the app has chosen to see only what was there when the transaction began.
+        """
+        level = ask(self.con, "SELECT current_setting('transaction_isolation')")[0][0]
+        if level not in ("read committed", "read uncommitted") and not self.server.alone:
+            raise DriverError(
+                f"The app's env.py runs migrations with the isolation level {level}, in which what others write "
+                f"meanwhile cannot be seen, and so not be kept. Nothing was changed in {self.server.name}. Take "
+                "isolation_level out of its engine, or schema_compatible out of the plan and stop every app."
+            )
 
     def _number(self) -> int:
         return int(ask(self.con, "SELECT CAST(txid_current() AS bigint)")[0][0])

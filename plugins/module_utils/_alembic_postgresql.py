@@ -166,12 +166,13 @@ class PostgresqlDatabase(ServedDatabase):
         :arg left_out: the addresses of each such host.
         :raises DriverError: names hosts and sessions.
         """
-        named = self._look(LeftOut(left_out, self.server, self.until)).named if left_out else []
+        named = self._look(LeftOut(left_out, self.server, self.until)).named if left_out and self.server.alone else []
         if named:
             raise DriverError(
                 f"The database {self.path} is in use on hosts that --limit leaves out: {', '.join(named)}. Nothing was "
                 "changed in it. Run it without --limit; hosts that are rolled back already are only verified. To leave "
-                "them out, stop what uses the database there."
+                "them out, stop what uses the database there; or where each release runs on either schema, say "
+                "`schema_compatible: true` in the plan."
             )
 
     def _look(self, look: t.Any) -> t.Any:

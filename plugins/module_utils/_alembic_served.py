@@ -26,6 +26,7 @@ def database_of(migrations: Migrations, request: Request, asked: str) -> SqliteD
     """
     if not migrations.redirect.server.kind:
         return SqliteDatabase(asked, migrations.version_table)
+    migrations.redirect.server.alone = not request["schema_compatible"]
     kind = MysqlDatabase if migrations.redirect.server.kind == "mysql" else PostgresqlDatabase
     return kind(migrations, request["until"] - time.time())
 

@@ -34,7 +34,7 @@ class Server:
     ``kind`` and ``name``: the dialect, and the database as ``shop on db1:5432``. ``parameters``: what the driver was
     given (the password too: never show them). ``database``: another one on the same server, to be led to.
     ``readonly``: nothing can be written. ``noting``: what would be written is noted instead of done. ``held``: nothing
-    is committed but by us. ``own``: the numbers of our own sessions.
+    is committed but by us. ``own``: the numbers of our own sessions. ``alone``: nobody else may have it open meanwhile.
     """
 
     def __init__(self) -> None:
@@ -47,6 +47,7 @@ class Server:
         self.noting = False
         self.held = False
         self.own: set[int] = set()
+        self.alone = True
         self._commit: dict[int, t.Callable[[t.Any], None]] = {}
 
     def listen(self) -> None:

@@ -116,6 +116,13 @@ options:
         itself does not count, since that may be an app that is going to be stopped.
     type: dict
     default: {}
+  schema_compatible:
+    description:
+      - Each of the two releases runs on either schema, so apps on other hosts may have a PostgreSQL, MySQL or MariaDB
+        database open meanwhile. They wait for the tables that are changed.
+      - Without it the downgrade is refused while there is any other session.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -201,6 +208,7 @@ ARGS = {
     "accept_loss": {"type": "list", "elements": "str", "default": []},
     "done_by": {"type": "str", "default": ""},
     "left_out": {"type": "dict", "default": {}},
+    "schema_compatible": {"type": "bool", "default": False},
 }
 
 

@@ -148,6 +148,7 @@ class Shop:
             "accept_loss": [],
             "done_by": "",
             "left_out": {},
+            "schema_compatible": False,
             "timeout": 60.0,
             "wait": 0.0,
         }

@@ -46,6 +46,18 @@ REFUSALS = [
         {"step": "main", "session": ("postgres", "psql", "SELECT 1")},
     ),
     Refusal(
+        "an app whose migrations do not see what others write, while these may be at work",
+        "The app's env.py runs migrations with the isolation level repeatable read, in which what others write "
+        "meanwhile cannot be seen, and so not be kept. Nothing was changed in <database>. Take isolation_level out of "
+        "its engine, or schema_compatible out of the plan and stop every app.",
+        {
+            "step": "main",
+            "session": ("app", "web2", "SELECT 1"),
+            "make": {"engine": ", isolation_level='REPEATABLE READ'"},
+            "options": {"schema_compatible": True},
+        },
+    ),
+    Refusal(
         "another session of the same role",
         "The database <database> is in use by session <pid> (cron.py, user app, on the server itself, query of <time> "
         "UTC). Nothing was changed in it. Stop that, and run the same command again.",
@@ -180,7 +192,7 @@ def test_it_refuses_with_a_sentence_and_leaves_everything(tmp_path, monkeypatch,
         if done:
             other.execute(done)
         with pytest.raises(PhaseError) as caught:
-            shop.run(given["step"], timeout=given.get("timeout", 60.0))
+            shop.run(given["step"], timeout=given.get("timeout", 60.0), **given.get("options", {}))
     assert row.matches(str(caught.value)), str(caught.value)
     assert "hunter2" not in str(caught.value)
     assert shop.rows() == before
