@@ -156,6 +156,14 @@ MUTATIONS = [
         "test_it_refuses_with_a_sentence_and_leaves_everything",
     ),
     Mutation(
+        "what others wrote since",
+        "plugins/module_utils/_alembic_pg_export.py",
+        "self.counted and self.server.alone and",
+        "self.counted and",
+        "tests/unit/plugins/modules/test_alembic_shared.py::"
+        "test_where_each_release_runs_on_either_schema_others_may_be_at_work",
+    ),
+    Mutation(
         "check that is required",
         "plugins/module_utils/_verify.py",
         'one["required"] is required]',

@@ -12,7 +12,7 @@ Layout (directories 0700, files 0600; where phases of one run work as several ac
             run.json                change, digest of the plan, who
             <phase>/                one part for each phase
                 state.json          what preflight found, how far main came
-                reserve         room for what recovery notes on a disk that is full
+                reserve             room for what recovery notes on a disk that is full
                 scratch/            removed when the run ends
                 ...                 what the phase keeps
 """
