@@ -142,7 +142,7 @@ from ansible_collections.changeops.rollback.plugins.plugin_utils._plan_yaml impo
 
 display = Display()
 
-STEPS = ("preflight", "main", "recover", "close")
+STEPS = ("preflight", "main", "can_recover", "recover", "close")
 
 
 class LookupModule(LookupBase):

@@ -319,17 +319,34 @@ def main(ctx: Context) -> Report:
     )
 
 
-def recover(ctx: Context) -> Report:
-    """Upgrade again, and put back what the downgrade destroyed."""
+def _idle(ctx: Context) -> Report | None:
+    """A report where there is nothing to put back from this host."""
     noted = ctx.prepared
     started = ctx.state.get("progress") != FOUND and "database" in noted
     kept = (_kept(ctx) / MANIFEST).exists()
-    if ctx.params["done_by"] and not kept and pending(ctx):
-        return Report(_look(ctx, "from"))
     if not started or not (pending(ctx) or kept):
         return Report("The database had not been downgraded here, so there is nothing to put back.")
     if noted.get("elsewhere") and not kept:
         return Report(f"The database {noted['database']} was downgraded from another host, which has to put it back.")
+    return None
+
+
+def can_recover(ctx: Context) -> Report:
+    """See that the database of a server answers."""
+    noted, idle = ctx.prepared, _idle(ctx)
+    if idle or not noted["kind"]:
+        return idle or Report(f"The database {noted['database']} is on this host.")
+    reply = _drive(ctx, Path(noted["folder"]), "look", **_task(noted))
+    return Report(f"The database {noted['database']} answers, and stands at {spoken(reply['current'])}.")
+
+
+def recover(ctx: Context) -> Report:
+    """Upgrade again, and put back what the downgrade destroyed."""
+    if ctx.params["done_by"] and not (_kept(ctx) / MANIFEST).exists() and pending(ctx):
+        return Report(_look(ctx, "from"))
+    noted, idle = ctx.prepared, _idle(ctx)
+    if idle:
+        return idle
     reply = _drive(ctx, Path(noted["folder"]), "recover", **_task(noted))
     if ctx.point.standalone:
         shutil.rmtree(str(ctx.point.scratch_path), ignore_errors=True)

@@ -26,7 +26,7 @@ from ._env_file import read_environment
 from ._restore_point import RestorePoint, WorkLock, told
 
 COMMON_ARGUMENTS: dict[str, dict[str, t.Any]] = {
-    "step": {"type": "str", "choices": ["preflight", "main", "recover", "close"], "default": "main"},
+    "step": {"type": "str", "choices": ["preflight", "main", "can_recover", "recover", "close"], "default": "main"},
     "restore_point": {"type": "str"},
     "environment_files": {"type": "list", "elements": "path", "default": []},
     "timeout": {"type": "float", "default": 600.0},
@@ -108,7 +108,7 @@ def run_step(
 ) -> Report:
     """Run one step of a phase and keep its part of the restore point.
 
-    :arg functions: what does each step; ``close`` may be missing.
+    :arg functions: what does each step; ``can_recover`` and ``close`` may be missing.
     :arg subject: what a stand-alone use works on (the repository, say); another subject starts afresh.
     """
     if check:
@@ -156,15 +156,17 @@ def run_step(
 
 def _work_lock(step: str, point: RestorePoint) -> WorkLock:
     """The lock to work under. Recovery makes room on the disk first, because the lock is written to as well."""
-    if step == "recover":
+    if step in ("can_recover", "recover"):
         point.use_reserve()
     return WorkLock(point.state_dir / "work.lock", f"{point.phase} of {point.root.name}")
 
 
 def _idle(step: str, state: t.Mapping[str, t.Any], functions: t.Mapping[str, Step]) -> Report | None:
     """A report where a step has nothing to do, because of what was never begun or is not waited with."""
-    if step == "recover" and state.get("progress") is None:
+    if step in ("can_recover", "recover") and state.get("progress") is None:
         return Report("Nothing had been started here, so there is nothing to put back.")
+    if step == "can_recover" and step not in functions:
+        return Report("Nothing but what is on this host is needed to put back what was done here.")
     if step == "close" and ("close" not in functions or state.get("progress") != DONE):
         return Report("Nothing was left to do here for the end of the run.")
     return None
@@ -227,7 +229,7 @@ def _check_step(
         throw_away = RestorePoint(str(part))
         throw_away.make()
         commands = _commands(params)
-        if step in ("recover", "close"):
+        if step in ("can_recover", "recover", "close"):
             return Report("Only what preflight and main would do is shown in check mode.")
         report = functions["preflight"](Context(params, throw_away, commands, True, dict(state)))
         if step == "main":
@@ -267,15 +269,18 @@ def run_module(
     subject: t.Callable[[dict[str, t.Any]], str] = lambda params: "",
     phase: str = "",
     close: Step | None = None,
+    can_recover: Step | None = None,
     **kwargs: t.Any,
 ) -> None:
     """The ``main()`` of every phase module: options in, one step, result out.
 
     :arg phase: the phase's name, used for the stand-alone restore point.
     :arg close: what waits until the whole run is done and verified; most phases have nothing of that kind.
+    :arg can_recover: sees whether ``recover`` can work, before anything is put back anywhere; changes nothing.
     """
     module = AnsibleModule(argument_spec=dict(COMMON_ARGUMENTS, **argument_spec), supports_check_mode=True, **kwargs)
-    functions = {"preflight": preflight, "main": main, "recover": recover, **({"close": close} if close else {})}
+    functions = {"preflight": preflight, "main": main, "recover": recover}
+    functions.update({"close": close} if close else {}, **({"can_recover": can_recover} if can_recover else {}))
     try:
         point = RestorePoint(module.params["restore_point"] or f"standalone/{phase}")
         with in_time(module.params, os.environ) as params:

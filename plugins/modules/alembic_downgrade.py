@@ -190,8 +190,12 @@ exported:
   sample: {invoices: 120}
 """
 
+from ansible_collections.changeops.rollback.plugins.module_utils._alembic_downgrade import (
+    can_recover,
+    preflight,
+    recover,
+)
 from ansible_collections.changeops.rollback.plugins.module_utils._alembic_downgrade import main as downgrade
-from ansible_collections.changeops.rollback.plugins.module_utils._alembic_downgrade import preflight, recover
 from ansible_collections.changeops.rollback.plugins.module_utils._phase import run_module
 
 ARGS = {
@@ -220,6 +224,7 @@ def main():
         recover,
         subject=lambda params: " ".join([params["project"], *params["from"], *params["to"]]),
         phase="alembic_downgrade",
+        can_recover=can_recover,
     )
 
 

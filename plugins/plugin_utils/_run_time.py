@@ -42,7 +42,7 @@ def task_seconds(
         return 0
     left = [run_left(plan, step, began, now)]
     if phase["timeout"]:
-        whole = max(phase["timeout"], RECOVERY_SECONDS) if step == "recover" else phase["timeout"]
+        whole = max(phase["timeout"], RECOVERY_SECONDS) if step in ("can_recover", "recover") else phase["timeout"]
         left.append(phase_began + whole - now if step == "main" else whole)
     limits = [limit for limit in left if limit is not None]
     if not limits:

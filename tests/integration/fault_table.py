@@ -190,6 +190,13 @@ def _table() -> list[Expected | LeftOut]:
     add("table locked", DATABASE_PHASE, "start", "recover", End("recovered", NEW, 2, FREE, named))
     add("table locked", DATABASE_PHASE, "start", "stop", End("failed", HALF_WAY, 2, FREE, named))
     add(DATABASE_LOST, "verify", None, "stop", End("failed", OLD, 2, FREE, ("verify failed on",)))
+    add(
+        "PostgreSQL stopped",
+        ("git_revert", "verify"),
+        None,
+        "recover",
+        End("failed", OLD, 2, FREE, ("verify failed on",)),
+    )
     add(DATABASE_LOST, None, None, None, End("failed", HALF_WAY, 2, FREE, ("verify failed on",)))
 
     add(SERVICE_BROKEN, NOT_STARTED, None, None, "As at git_revert: it is not started yet.")

@@ -38,8 +38,8 @@ The table says how each case has to end. Which of them did when they were run, t
 
 - A host that was lost is not put back in the same run: Ansible does not come back to it. The others are, unless it
   worked on the database of all, or may have started its app: then nothing is put back, and the next run goes on.
-- Where a database is away, nothing can be put back either; apps stay stopped. For a full disk, each phase has 1 MiB in
-  reserve beside the restore point, which is enough to put its own work back.
+- Where a database does not answer, nothing is put back: hosts stay where they are, for the next run. For a full disk,
+  each phase has 1 MiB in reserve beside the restore point, which is enough to put its own work back.
 - ssh notices that a host stands still only where it is told to: set `ServerAliveInterval` in `ansible_ssh_common_args`.
 - While apps are stopped, clients are turned away. What was not acknowledged is not kept.
 

@@ -105,6 +105,11 @@ def test_no_host_starts_a_phase_before_every_host_has_finished_the_one_before(ru
             ],
             id="one host's failed recovery does not stop the others",
         ),
+        pytest.param(
+            "main-two-h2 can_recover-one-h3",
+            [*PREFLIGHT, ("main", "one", ALL), ("main", "two", TWO), ("can_recover", "one", ["h3"])],
+            id="nothing is put back where not all of it could be",
+        ),
     ],
 )
 def test_failure(run, fail: str, expected: list) -> None:

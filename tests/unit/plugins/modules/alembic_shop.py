@@ -15,7 +15,8 @@ from ansible_collections.changeops.rollback.plugins.module_utils import _alembic
 from ansible_collections.changeops.rollback.plugins.module_utils._phase import run_step
 from ansible_collections.changeops.rollback.plugins.module_utils._restore_point import RestorePoint
 
-FUNCTIONS = {"preflight": phase.preflight, "main": phase.main, "recover": phase.recover}
+STEPS = ("preflight", "main", "can_recover", "recover")
+FUNCTIONS = {step: getattr(phase, step) for step in STEPS}
 
 ENV = """
 import logging.config, os, pathlib

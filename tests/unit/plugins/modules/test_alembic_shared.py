@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 pytest.importorskip("alembic")
@@ -109,6 +111,22 @@ def test_the_other_host_only_looks_and_one_host_puts_back(tmp_path, monkeypatch,
 def test_where_a_host_is_that_takes_no_part(name, known):
     assert addresses_of({"web2": name}).get("web2") == known
     assert addresses_of({"web2": name}, seconds=-1) == {}
+
+
+@pytest.mark.parametrize("make", [pg, my])
+def test_whether_a_database_can_be_put_back_is_known_before_anything_is(tmp_path, monkeypatch, servers, make):
+    shop = make(tmp_path, monkeypatch, servers)
+    assert "Nothing had been started here" in shop.run("can_recover").msg
+    shop.run("preflight", accept_loss=ACCEPTED)
+    assert "had not been downgraded here" in shop.run("can_recover", accept_loss=ACCEPTED).msg
+    shop.run("main", accept_loss=ACCEPTED)
+    before = shop.rows()
+    report = shop.run("can_recover", accept_loss=ACCEPTED)
+    assert report.msg.endswith(" answers, and stands at old.") and not report.changed
+    assert shop.rows() == before
+    monkeypatch.setenv("SHOP_URL", os.environ["SHOP_URL"].replace(shop.socket, str(tmp_path / "away")))
+    with pytest.raises(PhaseError):
+        shop.run("can_recover", accept_loss=ACCEPTED)
 
 
 @pytest.mark.parametrize("make", [pg, my])
