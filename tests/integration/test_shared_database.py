@@ -138,9 +138,22 @@ def test_each_database_is_downgraded_once_and_put_back_once(fleet: Fleet) -> Non
 
 
 def test_a_database_that_could_not_be_put_back_holds_all_that_share_it(fleet: Fleet) -> None:
-    fleet.plan("sh", "-c", f"rm -f {fleet.root / 'srv' / 'web1' / 'shop.env'}; exit 7")
+    fleet.plan("sh", "-c", f"find {fleet.root / 'state' / 'web1'} -name export.sqlite -delete; exit 7")
     failed = fleet.rollback()
     assert failed.returncode != 0
     assert "Not everything could be put back" in failed.stdout
     assert "stands at old, not at new, where web1 was to bring it" in failed.stdout
     assert fleet.ran() == ["own down", "own up", "shared down"]
+
+
+def test_where_a_database_is_known_to_be_away_nothing_is_put_back_anywhere(fleet: Fleet) -> None:
+    """On one host what is needed to connect is gone; it answers the others, which do not work on it."""
+    fleet.plan("sh", "-c", f"rm -f {fleet.root / 'srv' / 'web1' / 'shop.env'}; exit 7")
+    failed = fleet.rollback()
+    assert failed.returncode != 0
+    said = " ".join(failed.stdout.split())
+    assert (
+        "Nothing was put back, because not everything could have been (web1: changeops.rollback.alembic_downgrade: "
+        in said
+    )
+    assert fleet.ran() == ["own down", "shared down"]
