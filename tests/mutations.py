@@ -94,7 +94,7 @@ MUTATIONS = [
     Mutation(
         "sessions on the fleet's database",
         "plugins/module_utils/_alembic_pg_transaction.py",
-        "named, hidden = sessions(con, server.own) if server.alone else ([], False)",
+        "named, hidden = sessions(con, server.own)",
         "named, hidden = [], False",
         f"{FLEET}::test_who_else_has_the_database_open_is_named_and_it_is_not_downgraded",
     ),
@@ -150,7 +150,7 @@ MUTATIONS = [
     Mutation(
         "sessions on PostgreSQL",
         "plugins/module_utils/_alembic_pg_transaction.py",
-        "named, hidden = sessions(con, server.own) if server.alone else ([], False)",
+        "named, hidden = sessions(con, server.own)",
         "named, hidden = [], False",
         "tests/unit/plugins/modules/test_alembic_postgresql_refused.py::"
         "test_it_refuses_with_a_sentence_and_leaves_everything",

@@ -64,12 +64,15 @@ def refuse_sessions(con: t.Any, server: Server) -> None:
 
     :raises DriverError: names them.
     """
-    named, hidden = sessions(con, server.own) if server.alone else ([], False)
+    if not server.alone:
+        return
     until = time.monotonic() + PASSING
-    while named and time.monotonic() < until:
-        time.sleep(0.1)
-        do(con, "SELECT pg_stat_clear_snapshot()")
+    while True:
+        do(con, "SELECT pg_stat_clear_snapshot()")  # else a transaction sees who was there at its first look
         named, hidden = sessions(con, server.own)
+        if not named or time.monotonic() >= until:
+            break
+        time.sleep(0.1)
     if named:
         user = ask(con, "SELECT current_user")[0][0]
         raise DriverError(

@@ -280,7 +280,7 @@ def run_module(
     """
     module = AnsibleModule(argument_spec=dict(COMMON_ARGUMENTS, **argument_spec), supports_check_mode=True, **kwargs)
     functions = {"preflight": preflight, "main": main, "recover": recover}
-    functions.update({"close": close} if close else {}, **({"can_recover": can_recover} if can_recover else {}))
+    functions.update({name: step for name, step in (("close", close), ("can_recover", can_recover)) if step})
     try:
         point = RestorePoint(module.params["restore_point"] or f"standalone/{phase}")
         with in_time(module.params, os.environ) as params:

@@ -70,7 +70,7 @@ class FaultSummary:
         shown.append(
             f"{count(outcome='succeeded')} rolled back, {count(outcome='recovered')} recovered, "
             f"{count(outcome='failed', policy='stop')} stopped as told, "
-            f"{count(outcome='failed', policy='recover')} left half-way, {count(outcome='interrupted')} interrupted; "
+            f"{count(outcome='failed', policy='recover')} not put back, {count(outcome='interrupted')} interrupted; "
             f"{sum(one['lost'] for one in found)} acknowledged values lost, "
             f"{sum(one['mixed'] for one in found)} hosts mixed"
         )

@@ -83,6 +83,6 @@ def test_a_case_that_did_not_run_counts_as_failed():
         "  not as the table says: three",
         "  not as the table says: two",
         "3 cases: 2 run, 1 ended as the table says, 1 did not run",
-        "0 rolled back, 1 recovered, 1 stopped as told, 0 left half-way, 0 interrupted; "
+        "0 rolled back, 1 recovered, 1 stopped as told, 0 not put back, 0 interrupted; "
         "2 acknowledged values lost, 1 hosts mixed",
     ]

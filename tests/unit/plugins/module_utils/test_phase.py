@@ -5,13 +5,14 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 from pathlib import Path
 
 import pytest
 from ansible_collections.changeops.rollback.plugins.module_utils._command import PhaseError
 from ansible_collections.changeops.rollback.plugins.module_utils._phase import Context, Report, in_time, run_step
-from ansible_collections.changeops.rollback.plugins.module_utils._restore_point import RESERVED, RestorePoint
+from ansible_collections.changeops.rollback.plugins.module_utils._restore_point import RESERVED, RestorePoint, told
 
 PARAMS = {"timeout": 10.0, "wait": 1.0}
 
@@ -65,6 +66,12 @@ def test_a_run_and_its_recovery(tmp_path: Path, number: Number) -> None:
     assert run_step("main", PARAMS, point, number.functions).changed is False
     assert run_step("recover", PARAMS, point, number.functions).changed is True
     assert number.file.read_text() == "7"
+
+
+def test_a_full_disk_asks_for_room(tmp_path: Path) -> None:
+    full = OSError(errno.ENOSPC, "No space left on device", f"{tmp_path}/R1/1-backup/state.json")
+    said = f"{tmp_path}/R1/1-backup/state.json: No space left on device. Make room there."
+    assert told(full, tmp_path, "backup") == said
 
 
 def test_there_is_room_on_the_disk_until_something_is_put_back(tmp_path: Path, number: Number) -> None:

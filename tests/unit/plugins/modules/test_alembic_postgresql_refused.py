@@ -275,6 +275,30 @@ def test_an_end_in_the_middle_leaves_the_old_database_and_the_next_run_succeeds(
     assert shop.dump() == first
 
 
+def test_who_comes_while_the_migrations_run_is_seen_before_the_commit(tmp_path, monkeypatch, postgresql):
+    shop = PgShop(tmp_path, monkeypatch, postgresql, ADD, DROP, python_down=SLOW)
+    shop.sql(ROWS)
+    shop.run("preflight")
+    shop.alone()
+    before = shop.rows()
+    (shop.root / "slow").touch()
+    refused = []
+
+    def downgrade():
+        with pytest.raises(PhaseError) as caught:
+            shop.run("main")
+        refused.append(str(caught.value))
+
+    thread = threading.Thread(target=downgrade)
+    thread.start()
+    until((shop.root / "reached").exists)
+    with shop.open(application_name="late.py"):
+        (shop.root / "slow").unlink()
+        thread.join()
+    assert "is in use by session" in refused[0] and "late.py" in refused[0]
+    assert shop.rows() == before
+
+
 def test_a_downgrade_that_committed_and_was_not_noted_any_more_is_recovered(tmp_path, monkeypatch, postgresql):
     shop = PgShop(tmp_path, monkeypatch, postgresql, ADD, DROP)
     shop.sql(ROWS)

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import json
 import os
@@ -382,11 +381,6 @@ def test_an_account_without_a_home(monkeypatch: pytest.MonkeyPatch, row: Refusal
     with pytest.raises(OSError) as refused:
         one.make()
     assert row.matches(told(refused.value, one.state_dir, "backup", one.standalone))
-
-
-def test_a_full_disk_asks_for_room(state: Path) -> None:
-    full = OSError(errno.ENOSPC, "No space left on device", f"{state}/R1/1-backup/state.json")
-    assert told(full, state, "backup") == f"{state}/R1/1-backup/state.json: No space left on device. Make room there."
 
 
 def test_another_account_is_named(tmp_path: Path) -> None:
