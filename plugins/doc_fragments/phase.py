@@ -15,13 +15,15 @@ options:
     description:
       - V(preflight) proves that V(main) will work, notes the state it found and prepares what can be prepared while the
         service still runs. It changes nothing outside the restore point.
+      - V(rehearse) tries more than V(preflight), which it does first, and takes longer. It works beside the live
+        service and leaves nothing behind. Only M(changeops.rollback.alembic_downgrade) has more to try.
       - V(main) does the work. A second run changes nothing. Without an earlier V(preflight) it runs that first.
       - V(can_recover) sees whether V(recover) can do its work. It changes nothing. In a run it is asked on all hosts
         before anything is put back anywhere.
       - V(recover) puts back the state that V(preflight) found.
       - V(close) does what waits until the whole run is done and verified. Most phases have nothing to do then.
     type: str
-    choices: [preflight, main, can_recover, recover, close]
+    choices: [preflight, rehearse, main, can_recover, recover, close]
     default: main
   restore_point:
     description:

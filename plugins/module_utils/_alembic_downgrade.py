@@ -49,10 +49,11 @@ def python_of(given: t.Sequence[str], folder: Path, project: Path) -> list[str]:
     return [str(program), *given[1:]]
 
 
-def shortage(needs: Sizes, free: t.Callable[[str], tuple[int, int]]) -> str | None:
+def shortage(needs: Sizes, free: t.Callable[[str], tuple[int, int]], what: str = "downgrade") -> str | None:
     """Say which file system is too small for ``needs`` ({directory: bytes}); None where there is room.
 
     :arg free: of a directory, the device that it is on and the bytes that are free there.
+    :arg what: what needs it.
     """
     wanted: dict[int, tuple[int, int, list[str]]] = {}
     for folder, size in needs.items():
@@ -62,7 +63,7 @@ def shortage(needs: Sizes, free: t.Callable[[str], tuple[int, int]]) -> str | No
     for size, left, folders in wanted.values():
         if size > left:
             return (
-                f"The downgrade needs {size / 1e6:.1f} MB in {' and '.join(folders)}, and only {left / 1e6:.1f} MB are "
+                f"The {what} needs {size / 1e6:.1f} MB in {' and '.join(folders)}, and only {left / 1e6:.1f} MB are "
                 "free there. Make room, and run the same command again."
             )
     return None
@@ -73,14 +74,15 @@ def free_space(folder: str) -> tuple[int, int]:
     return os.stat(folder).st_dev, shutil.disk_usage(folder).free
 
 
-def _drive(ctx: Context, folder: Path, action: str, **request: t.Any) -> dict[str, t.Any]:
+def drive(ctx: Context, folder: Path, action: str, **request: t.Any) -> dict[str, t.Any]:
     """Run the driver in ``folder`` and return its answer.
 
     :raises PhaseError: with the driver's sentence, or because it ended without an answer.
     """
     project = _project(ctx)
     base = ctx.point.part / "driver"
-    for place in (ctx.point.part, base, *([_kept(ctx)] if action == "downgrade" else [])):
+    request.setdefault("kept", str(_kept(ctx)))
+    for place in (ctx.point.part, base, *([Path(request["kept"])] if action == "downgrade" else [])):
         make_private(place)
     lay_out(base, ctx.point.scratch_path / "bytecode")
     reply = base / "reply.json"
@@ -92,7 +94,6 @@ def _drive(ctx: Context, folder: Path, action: str, **request: t.Any) -> dict[st
             request,
             action=action,
             reply=str(reply),
-            kept=str(_kept(ctx)),
             project=str(project),
             config=_config(ctx),
             **{name: ctx.params[name] for name in ("section", "x", "accept_loss", "schema_compatible")},
@@ -215,14 +216,14 @@ def preflight(ctx: Context) -> Report:
         "left_out": addresses_of(ctx.params["left_out"]),
     }
     ctx.point.scratch()
-    found = _drive(ctx, folder, "inspect", elsewhere=away, resumed=ctx.resumed, **request)
+    found = drive(ctx, folder, "inspect", elsewhere=away, resumed=ctx.resumed, **request)
     if looks:
         return _looked(found, noted)
     if away and found["pending"]:
         release, target = ctx.params["release"] or "HEAD", ctx.point.part / "release"
         folder = preserve(project, _config(ctx), release, target, ctx.params["install"], ctx.commands)
         live = found["database"]
-        found = _drive(ctx, folder, "inspect", elsewhere=False, resumed=ctx.resumed, **request)
+        found = drive(ctx, folder, "inspect", elsewhere=False, resumed=ctx.resumed, **request)
         if not _one_database(found, live):
             raise PhaseError(
                 f"The app connects to {live}, but a fresh checkout of it to {found['database']}: a setting is missing "
@@ -233,7 +234,7 @@ def preflight(ctx: Context) -> Report:
     report.facts = {"identity": found["identity"]}
     report.prepared = {key: found[key] for key in ("kind", "from", "to", "database", "version_table")}
     report.prepared.update(asked=asked, folder=str(folder), journal=noted.get("journal", found["journal"]))
-    report.prepared.update(losses=found.get("losses"), sql=found.get("sql"), touched=found.get("touched"))
+    report.prepared.update({key: found.get(key) for key in ("losses", "sql", "touched", "size", "export_size")})
     if not found["pending"]:
         report.msg = standing(found)
         return report
@@ -299,7 +300,7 @@ def main(ctx: Context) -> Report:
     if ctx.params["done_by"]:
         ctx.note(elsewhere=pending(ctx) and not (_kept(ctx) / MANIFEST).exists(), done_by=ctx.params["done_by"])
         return Report(_look(ctx, "to"), after=after, facts={"exported": {}})
-    reply = _drive(ctx, Path(noted["folder"]), "downgrade", **_task(noted))
+    reply = drive(ctx, Path(noted["folder"]), "downgrade", **task(noted))
     if not reply["changed"]:
         # Not by us, where nothing was kept: another host has the same database.
         ctx.note(elsewhere=pending(ctx) and not (_kept(ctx) / MANIFEST).exists())
@@ -336,7 +337,7 @@ def can_recover(ctx: Context) -> Report:
     noted, idle = ctx.prepared, _idle(ctx)
     if idle or not noted["kind"]:
         return idle or Report(f"The database {noted['database']} is on this host.")
-    reply = _drive(ctx, Path(noted["folder"]), "look", **_task(noted))
+    reply = drive(ctx, Path(noted["folder"]), "look", **task(noted))
     return Report(f"The database {noted['database']} answers, and stands at {spoken(reply['current'])}.")
 
 
@@ -347,7 +348,7 @@ def recover(ctx: Context) -> Report:
     noted, idle = ctx.prepared, _idle(ctx)
     if idle:
         return idle
-    reply = _drive(ctx, Path(noted["folder"]), "recover", **_task(noted))
+    reply = drive(ctx, Path(noted["folder"]), "recover", **task(noted))
     if ctx.point.standalone:
         shutil.rmtree(str(ctx.point.scratch_path), ignore_errors=True)
     after = {"revision": spoken(noted["from"]), "database": noted["database"]}
@@ -372,7 +373,7 @@ def _look(ctx: Context, place: str) -> str:
     :raises PhaseError: it has not.
     """
     noted, host = ctx.prepared, ctx.params["done_by"]
-    reply = _drive(ctx, Path(noted["folder"]), "look", **_task(noted))
+    reply = drive(ctx, Path(noted["folder"]), "look", **task(noted))
     if not reply[place]:
         raise PhaseError(
             f"The database {noted['database']} stands at {spoken(reply['current'])}, not at {spoken(noted[place])}, "
@@ -382,9 +383,10 @@ def _look(ctx: Context, place: str) -> str:
     return f"The database {noted['database']} stands at {spoken(noted[place])}; {host} saw to that for this host too."
 
 
-def _task(noted: dict[str, t.Any]) -> dict[str, t.Any]:
-    task = {key: noted[key] for key in ("kind", "from", "to", "database", "version_table", "journal")}
-    return dict(task, touched=noted.get("touched") or {})
+def task(noted: dict[str, t.Any]) -> dict[str, t.Any]:
+    """What the driver has to know of what preflight found."""
+    wanted = {key: noted[key] for key in ("kind", "from", "to", "database", "version_table", "journal")}
+    return dict(wanted, touched=noted.get("touched") or {})
 
 
 def pending(ctx: Context) -> bool:

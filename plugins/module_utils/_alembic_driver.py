@@ -16,21 +16,14 @@ import sqlite3
 import sys
 import typing as t
 
-from ._alembic_export import losses, measure, put_back, refuse_unmatched, write_export
+from ._alembic_copy import act_copy, act_digest, act_discard
+from ._alembic_export import losses, measure, refuse_unmatched
+from ._alembic_file import downgrade_file, recover_file
 from ._alembic_graph import Place, relative
-from ._alembic_keep import (
-    export_of,
-    exported,
-    manifest_of,
-    read_manifest,
-    remove,
-    write_empty,
-    write_json,
-    write_manifest,
-)
+from ._alembic_keep import write_json
 from ._alembic_postgresql import PostgresqlDatabase
 from ._alembic_run import Migrations, Request
-from ._alembic_served import database_of, downgrade_served, expect_files, look_served, recover_served
+from ._alembic_served import database_of, downgrade_served, look_served, recover_served
 from ._alembic_sqlite import DriverError, SqliteDatabase, Table, revisions, spoken, tables
 
 
@@ -182,31 +175,7 @@ def _elsewhere(migrations: Migrations, path: str, current: Place, newer: Place, 
 
 def act_downgrade(request: Request) -> dict[str, t.Any]:
     """Downgrade the live database, keeping what that destroys. Returns ``changed`` and ``exported`` ({table: rows})."""
-    if request["kind"]:
-        return downgrade_served(request)
-    database = SqliteDatabase(request["database"], request["version_table"])
-    database.clear()
-    current, _journal = database.state()
-    if current == request["to"]:
-        return {"changed": False}
-    _expect(request, database, current, "from")
-    database.refuse_sessions()
-    migrations = Migrations(request)
-    expect_files(migrations, request)
-    export = export_of(request)
-    with _exchange(request, database, "from") as con:
-        migrations.downgrade(database.copy, request["from"], request["to"])
-        _same_database(migrations, database)
-        write_empty(export)
-        con.execute("ATTACH ? AS copy", (database.copy,))
-        con.execute("ATTACH ? AS export", (export,))
-        before = tables(con, "main", database.version_table)
-        kept = write_export(con, before, tables(con, "copy", database.version_table))
-        con.execute("DETACH copy")
-        con.execute("DETACH export")
-        database.finish_copy(request["journal"], request["to"])
-        write_manifest(request, database.real, tables=kept, print=database.print_of(database.copy))
-    return {"changed": True, "exported": exported(kept)}
+    return downgrade_served(request) if request["kind"] else downgrade_file(request)
 
 
 def act_look(request: Request) -> dict[str, t.Any]:
@@ -220,65 +189,18 @@ def act_look(request: Request) -> dict[str, t.Any]:
 
 def act_recover(request: Request) -> dict[str, t.Any]:
     """Undo ``act_downgrade``, however far it came. Returns ``changed``, ``exported`` and ``left`` (sentences)."""
-    if request["kind"]:
-        return recover_served(request)
-    database = SqliteDatabase(request["database"], request["version_table"])
-    database.clear()
-    current, journal = database.state()
-    if current == request["from"]:
-        database.set_journal(request["journal"])
-        remove(manifest_of(request))
-        return {"changed": False}
-    _expect(request, database, current, "to")
-    kept = read_manifest(request, database.real)
-    database.refuse_sessions()
-    untouched = database.untouched(kept["print"])
-    migrations = Migrations(request)
-    expect_files(migrations, request)
-    with _exchange(dict(request, journal=journal), database, "to") as con:
-        migrations.upgrade(database.copy, request["to"], request["from"])
-        _same_database(migrations, database)
-        con.execute("ATTACH ? AS copy", (database.copy,))
-        con.execute("ATTACH ? AS export", (export_of(request),))
-        left = put_back(con, kept["tables"], tables(con, "copy", database.version_table), untouched)
-        con.execute("DETACH copy")
-        con.execute("DETACH export")
-        database.finish_copy(journal, request["from"])
-    remove(manifest_of(request))
-    return {"changed": True, "exported": exported(kept["tables"]), "left": left}
+    return recover_served(request) if request["kind"] else recover_file(request)
 
 
-@contextlib.contextmanager
-def _exchange(request: Request, database: SqliteDatabase, stands: str) -> t.Iterator[sqlite3.Connection]:
-    """Lock the live database and make the copy; when all went well, put the copy in its place."""
-    with database.locked(request["journal"]) as con:
-        try:
-            _expect(request, database, revisions(con, "main", database.version_table), stands)
-            database.make_copy(con)
-            yield con
-            database.swap()
-        finally:
-            database.clear()
-
-
-def _expect(request: Request, database: SqliteDatabase, current: Place, stands: str) -> None:
-    if current != request[stands]:
-        raise DriverError(
-            f"The database {database.path} stands at {spoken(current)}, neither at {spoken(request['from'])} nor at "
-            f"{spoken(request['to'])}: somebody migrated it since preflight. Nothing was changed in it."
-        )
-
-
-def _same_database(migrations: Migrations, database: SqliteDatabase) -> None:
-    other = [path for path in migrations.redirect.asked if os.path.realpath(path) != database.real]
-    if other:
-        raise DriverError(
-            f"The app's env.py now connects to {other[0]}; in preflight it was {database.path}. Nothing was changed. "
-            "Look at the environment of this phase."
-        )
-
-
-ACTIONS = {"inspect": act_inspect, "look": act_look, "downgrade": act_downgrade, "recover": act_recover}
+ACTIONS = {
+    "inspect": act_inspect,
+    "look": act_look,
+    "copy": act_copy,
+    "digest": act_digest,
+    "discard": act_discard,
+    "downgrade": act_downgrade,
+    "recover": act_recover,
+}
 
 
 def main() -> None:

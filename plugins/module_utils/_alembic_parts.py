@@ -10,8 +10,10 @@ import typing as t
 from pathlib import Path
 
 from . import (
+    _alembic_copy,
     _alembic_driver,
     _alembic_export,
+    _alembic_file,
     _alembic_graph,
     _alembic_keep,
     _alembic_mysql,
@@ -29,8 +31,10 @@ from . import (
 from ._restore_point import make_private
 
 DRIVER = (
+    _alembic_copy,
     _alembic_driver,
     _alembic_export,
+    _alembic_file,
     _alembic_graph,
     _alembic_keep,
     _alembic_mysql,

@@ -96,6 +96,15 @@ class LeftOut(Look):
             self.named += [f"on {host} by {there[0]}"] if there else []
 
 
+class Size(Look):
+    """Sees how big the database is."""
+
+    bytes = 0
+
+    def see(self, con: t.Any) -> None:
+        self.bytes = int(ask(con, "SELECT pg_database_size(current_database())")[0][0])
+
+
 class Measure(Look):
     """Counts what is going to be destroyed."""
 
@@ -153,11 +162,11 @@ class PostgresqlDatabase(ServedDatabase):
 
     def state(self) -> tuple[list[str], str]:
         """The revisions that it stands at; the journal mode is of interest with SQLite only."""
-        return self._look(Look(self.server, self.until)).heads, ""
+        return self.look(Look(self.server, self.until)).heads, ""
 
     def identity(self) -> str:
         """What is the same on all hosts that share this database and the table of its revision, and on no other."""
-        return str(self._look(Identify(self.server, self.until)).identity)
+        return str(self.look(Identify(self.server, self.until)).identity)
 
     def refuse_left_out(self, left_out: dict[str, list[str]]) -> None:
         """Refuse hosts that have the database open and take no part, while nothing has been stopped yet. By then apps
@@ -166,7 +175,7 @@ class PostgresqlDatabase(ServedDatabase):
         :arg left_out: the addresses of each such host.
         :raises DriverError: names hosts and sessions.
         """
-        named = self._look(LeftOut(left_out, self.server, self.until)).named if left_out and self.server.alone else []
+        named = self.look(LeftOut(left_out, self.server, self.until)).named if left_out and self.server.alone else []
         if named:
             raise DriverError(
                 f"The database {self.path} is in use on hosts that --limit leaves out: {', '.join(named)}. Nothing was "
@@ -175,7 +184,8 @@ class PostgresqlDatabase(ServedDatabase):
                 "`schema_compatible: true` in the plan."
             )
 
-    def _look(self, look: t.Any) -> t.Any:
+    def look(self, look: t.Any) -> t.Any:
+        """Let ``look`` see the database, on a connection that cannot write."""
         self.server.readonly = True
         self.migrations.visit(look)
         return look
@@ -188,7 +198,7 @@ class PostgresqlDatabase(ServedDatabase):
         Returns ``to``, ``losses``, ``touched`` ({table: columns}), ``export_size``, ``sql`` and ``untried`` (why it was
         not tried; empty where it was).
         """
-        look = self._look(Look(self.server, self.until))
+        look = self.look(Look(self.server, self.until))
         scratch = Scratch(self.server, folder, self.until)
         schema, table = look.version
         rows = [
@@ -206,7 +216,7 @@ class PostgresqlDatabase(ServedDatabase):
             self.server.database = ""
             self.server.settings = {}
             self.server.readonly = True
-        measure = self._look(Measure(found["losses"], self.server, self.until))
+        measure = self.look(Measure(found["losses"], self.server, self.until))
         _refuse_strangers(self.path, measure.tables, found["touched"], look.facts["user"])
         return dict(found, export_size=measure.bytes, untried="")
 
@@ -243,6 +253,30 @@ class PostgresqlDatabase(ServedDatabase):
             self.server.noting = False
             self.migrations.redirect.sql = None
         return _statements(sql)
+
+    def copy_data(self, folder: str) -> dict[str, t.Any]:
+        """Make a database with all that is in this one, on the same server. Returns its ``name``, and the ``settings``
+        that a session in it needs.
+
+        :raises DriverError: it cannot be made.
+        """
+        look = self.look(Size(self.server, self.until))
+        scratch = Scratch(self.server, folder, self.until)
+        try:
+            scratch.make(scratch.copy, look.facts)
+        except NoScratch as exc:
+            scratch.remove(scratch.copy)
+            raise DriverError(
+                f"No copy of {self.path} with its data, about {look.bytes / 1e6:.0f} MB, could be made on its server: "
+                f"{exc}. That the migrations run on a copy of its schema, preflight has tried where it does not warn."
+            ) from exc
+        return {"name": scratch.copy, "settings": {"search_path": look.facts["search_path"]}}
+
+    def discard(self, folder: str) -> None:
+        """Remove the copy."""
+        self.server.database = ""
+        scratch = Scratch(self.server, folder, self.until)
+        scratch.remove(scratch.copy)
 
     def downgrade(
         self,

@@ -22,6 +22,19 @@ def destroyed(losses: dict[str, Loss]) -> list[str]:
     return words
 
 
+def lost_words(lost: dict[str, Loss]) -> list[str]:
+    """What a rehearsal saw the downgrade destroy, in the same words, and the rows that it wrote."""
+    words = []
+    for table, loss in sorted(lost.items()):
+        if loss["table"]:
+            words.append(f"{table} (the table, {loss['rows']} rows)")
+            continue
+        words += [f"{table}.{column} ({number} values)" for column, number in loss["columns"].items()]
+        rows = [f"{loss[what]} {what}" for what in ("changed", "deleted", "added") if loss[what]]
+        words += [f"rows of {table} ({', '.join(rows)})"] if rows else []
+    return words
+
+
 def sql_diff(found: dict[str, t.Any]) -> list[dict[str, str]]:
     """The SQL of the downgrade and what it destroys, as Ansible shows it with ``--diff``."""
     lines = [f"Downgrade of {way(found)}:", *found["sql"]]

@@ -31,8 +31,8 @@ def database_of(migrations: Migrations, request: Request, asked: str) -> SqliteD
     return kind(migrations, request["until"] - time.time())
 
 
-def _same(migrations: Migrations, request: Request) -> Served:
-    """The database of preflight.
+def same_served(migrations: Migrations, request: Request) -> Served:
+    """The database of preflight; in a rehearsal the copy of it, if there is one already.
 
     :raises DriverError: ``env.py`` connects to another one now.
     """
@@ -43,6 +43,9 @@ def _same(migrations: Migrations, request: Request) -> Served:
             f"The app's env.py now connects to {asked}; in preflight it was {request['database']}. Nothing was "
             "changed. Look at the environment of this phase."
         )
+    copy = request.get("copy") or {}
+    database.server.database = copy.get("name", "")
+    database.server.settings = copy.get("settings", {})
     return database
 
 
@@ -56,13 +59,13 @@ def expect_files(migrations: Migrations, request: Request) -> None:
 
 def look_served(migrations: Migrations, request: Request) -> list[str]:
     """The revisions that the database of preflight stands at."""
-    return _same(migrations, request).state()[0]
+    return same_served(migrations, request).state()[0]
 
 
 def downgrade_served(request: Request) -> dict[str, t.Any]:
     """Downgrade the live database, keeping what that destroys. Returns ``changed`` and ``exported`` ({table: rows})."""
     migrations = Migrations(request)
-    database = _same(migrations, request)
+    database = same_served(migrations, request)
     if migrations.graph.same(database.state()[0], request["to"]):
         return {"changed": False}
     expect_files(migrations, request)
@@ -82,7 +85,7 @@ def downgrade_served(request: Request) -> dict[str, t.Any]:
 def recover_served(request: Request) -> dict[str, t.Any]:
     """Undo ``downgrade_served``, however far it came. Returns ``changed``, ``exported`` and ``left`` (sentences)."""
     migrations = Migrations(request)
-    database = _same(migrations, request)
+    database = same_served(migrations, request)
     if migrations.graph.same(database.state()[0], request["from"]):
         remove(manifest_of(request))
         return {"changed": False}

@@ -22,8 +22,32 @@ from urllib.parse import parse_qs, quote, unquote
 SUFFIXES = ("", "-wal", "-shm", "-journal")
 
 
+PART = 500  # pages that are copied at a time
+COPIES = 4  # how often a copy is begun, at most
+
+
 class DriverError(Exception):
     """What went wrong, in a sentence."""
+
+
+class Restless(Exception):
+    """A copy begins again and again, because others write all the time."""
+
+
+class Copied:
+    """What ``sqlite3`` tells of a copy after each part.
+
+    :arg limit: how often the database may be copied from its beginning; 0: there is no limit.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.pages = 0
+
+    def __call__(self, _status: int, _remaining: int, total: int) -> None:
+        self.pages += PART
+        if self.limit and self.pages > self.limit * (total + PART):
+            raise Restless
 
 
 @dataclasses.dataclass
@@ -265,6 +289,27 @@ class SqliteDatabase:
         """Whether nobody wrote to the database since ``print_of`` was noted."""
         log = self.real + "-wal"
         return self.print_of(self.real) == noted and not (os.path.exists(log) and os.path.getsize(log))
+
+    def copy_data(self, target: str) -> None:
+        """Make a copy at ``target`` as the database is at one moment, while others read and write it.
+
+        It is drawn in small parts, which a write makes begin again; where that has no end, in one, for which writers
+        have to wait unless they use a write-ahead log.
+        """
+        os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        for attempt in range(COPIES):
+            noted = self.print_of(self.real)
+            alone = not os.path.exists(self.real + "-wal")
+            with contextlib.closing(self.read()) as source, contextlib.closing(sqlite3.connect(target)) as copy:
+                copied = Copied(10 if attempt < COPIES - 1 else 0)
+                try:
+                    source.backup(copy, pages=PART if copied.limit else -1, progress=copied, sleep=0.005)
+                except Restless:
+                    continue
+            # Of a file that is read as one that nobody writes to, it has to be seen that nobody did.
+            if not (alone and self._is_wal()) or self.untouched(noted):
+                return
+        raise DriverError(f"The database {self.path} was written to all the time, so it could not be copied.")
 
     def copy_schema(self, source: sqlite3.Connection, target: str) -> None:
         """Make a database at ``target`` with the schema of this one, its revision, and no data."""

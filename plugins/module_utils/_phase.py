@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import fcntl
 import os
 import shutil
 import tempfile
@@ -25,8 +26,9 @@ from ._command import Commands, PhaseError
 from ._env_file import read_environment
 from ._restore_point import RestorePoint, WorkLock, told
 
+STEPS = ["preflight", "rehearse", "main", "can_recover", "recover", "close"]
 COMMON_ARGUMENTS: dict[str, dict[str, t.Any]] = {
-    "step": {"type": "str", "choices": ["preflight", "main", "can_recover", "recover", "close"], "default": "main"},
+    "step": {"type": "str", "choices": STEPS, "default": "main"},
     "restore_point": {"type": "str"},
     "environment_files": {"type": "list", "elements": "path", "default": []},
     "timeout": {"type": "float", "default": 600.0},
@@ -38,6 +40,7 @@ RECOVERY_TIMEOUT = 600.0  # seconds that recover has at least
 RUN = "CHANGEOPS_RUN"
 TIME_LEFT = "CHANGEOPS_TIME_LEFT"
 
+REHEARSAL = "rehearsal"  # where a rehearsal keeps what it needs
 # How far a phase came, as noted in state.json.
 FOUND, STARTED, DONE, RECOVERED = "found", "started", "done", "recovered"
 
@@ -108,13 +111,22 @@ def run_step(
 ) -> Report:
     """Run one step of a phase and keep its part of the restore point.
 
-    :arg functions: what does each step; ``can_recover`` and ``close`` may be missing.
+    :arg functions: what does each step; ``rehearse``, ``can_recover`` and ``close`` may be missing.
     :arg subject: what a stand-alone use works on (the repository, say); another subject starts afresh.
     """
+    if step == "rehearse":
+        return _rehearse(params, point, functions)
     if check:
         return _check_step(step, params, point, functions)
     if step == "preflight":
         return _preflight(params, point, functions, _state(step, point, subject), subject)
+    return _act(step, params, point, functions, subject)
+
+
+def _act(
+    step: str, params: dict[str, t.Any], point: RestorePoint, functions: t.Mapping[str, Step], subject: str
+) -> Report:
+    """Run a step that changes the host, or sees whether it can be put back."""
     lock = _work_lock(step, point)
     held = lock.acquire(params["wait"])
     try:
@@ -243,6 +255,54 @@ def _check_step(
         return report
 
 
+def _rehearse(params: dict[str, t.Any], point: RestorePoint, functions: t.Mapping[str, Step]) -> Report:
+    """Rehearse a phase on a restore point that is thrown away. A rollback does not wait for that."""
+    if "rehearse" not in functions:
+        return Report("What can be tried of this phase its preflight tries.")
+    aside = RestorePoint(str(point.part / REHEARSAL / point.phase))
+    with _one_rehearsal(point, params["wait"]) as lock:
+        try:
+            aside.reset()  # of one that was killed
+            aside.make()
+            context = Context(params, aside, _commands(params, inherit=[lock]), False, {})
+            report = functions["preflight"](context)
+            if report.pending is False:
+                return report
+            found = {"progress": FOUND, "before": report.before, "prepared": report.prepared}
+            rehearsed = functions["rehearse"](dataclasses.replace(context, state=found))
+            rehearsed.before = report.before
+            rehearsed.warnings += report.warnings
+            return rehearsed
+        finally:
+            shutil.rmtree(str(aside.root), ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _one_rehearsal(point: RestorePoint, wait: float) -> t.Iterator[int]:
+    """Lock the directory, which needs no file; what a rehearsal started holds that too, if it outlives it.
+
+    :raises PhaseError: another rehearsal works there, for longer than ``wait`` seconds.
+    """
+    point.make()
+    fd = os.open(str(point.part), os.O_RDONLY)
+    until = time.monotonic() + wait
+    try:
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= until:
+                    raise PhaseError(
+                        f"Another rehearsal of {point.phase} is at work on this host, in {point.part}. Wait until it "
+                        "has ended, then run the same command again."
+                    ) from None
+                time.sleep(0.05)
+        yield fd
+    finally:
+        os.close(fd)
+
+
 @contextlib.contextmanager
 def in_time(params: dict[str, t.Any], environ: t.Mapping[str, str]) -> t.Iterator[dict[str, t.Any]]:
     """Give ``params`` with a timeout that ends when the run's own time does.
@@ -270,17 +330,20 @@ def run_module(
     phase: str = "",
     close: Step | None = None,
     can_recover: Step | None = None,
+    rehearse: Step | None = None,
     **kwargs: t.Any,
 ) -> None:
     """The ``main()`` of every phase module: options in, one step, result out.
 
     :arg phase: the phase's name, used for the stand-alone restore point.
     :arg close: what waits until the whole run is done and verified; most phases have nothing of that kind.
+    :arg rehearse: tries more than preflight does, and longer, beside the live service; leaves no trace.
     :arg can_recover: sees whether ``recover`` can work, before anything is put back anywhere; changes nothing.
     """
     module = AnsibleModule(argument_spec=dict(COMMON_ARGUMENTS, **argument_spec), supports_check_mode=True, **kwargs)
     functions = {"preflight": preflight, "main": main, "recover": recover}
-    functions.update({name: step for name, step in (("close", close), ("can_recover", can_recover)) if step})
+    more = {"close": close, "can_recover": can_recover, "rehearse": rehearse}
+    functions.update({name: step for name, step in more.items() if step})
     try:
         point = RestorePoint(module.params["restore_point"] or f"standalone/{phase}")
         with in_time(module.params, os.environ) as params:

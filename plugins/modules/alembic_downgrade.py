@@ -28,6 +28,9 @@ description:
     statements, and all of it has to stand in O(accept_loss); a statement that cannot be judged is refused. An attempt
     that ended between two migrations is gone on with from there. One that ended inside a migration with several
     statements has to be mended by hand, because the revision does not tell which of them were done.
+  - V(rehearse) does all of it on a copy with the data of the database, with PostgreSQL on its server, and upgrades that
+    again, while the app works; so what is lost, how long it takes, and that nothing is missing after the way back, are
+    known before. The copy is removed. Not with MySQL and MariaDB.
   - Several hosts that have one PostgreSQL database make one downgrade and one export. The others wait and find it done.
 author:
   - changeops.rollback contributors (@changeops)
@@ -134,6 +137,14 @@ EXAMPLES = r"""
   environment:
     DATABASE_URL: sqlite:////srv/shop/var/shop.db
 
+- name: Downgrade a copy of it with all data, and upgrade that again, while the app works
+  changeops.rollback.alembic_downgrade:
+    step: rehearse
+    project: /srv/shop
+    from: 8ae1f0c2
+    to: 51b7d9aa
+  register: rehearsal
+
 - name: Undo what a change did to one of two branches
   changeops.rollback.alembic_downgrade:
     project: /srv/shop
@@ -179,10 +190,30 @@ identity:
   sample: postgresql 1795599123456789/16385/"public"."alembic_version"
 destroys:
   description: What the downgrade is going to destroy, and has therefore to export.
-  returned: for O(step=preflight), when there is something to do
+  returned: for O(step=preflight) and O(step=rehearse), when there is something to do
   type: list
   elements: str
   sample: [invoices.total (120 values)]
+loss:
+  description:
+    - What the downgrade of the copy destroyed, by table, with C(rows), the number that it had; C(table), whether all of
+      it is gone; C(columns), of each dropped one the number of its values that are not C(NULL); and the rows that were
+      C(changed), C(deleted) and C(added) by a migration.
+    - Without a primary key C(changed) are rows that are not there afterwards as they were.
+  returned: for O(step=rehearse), when there is something to do
+  type: dict
+  sample: {invoices: {table: false, rows: 140, columns: {total: 120}, changed: 0, deleted: 0, added: 0}}
+unchanged:
+  description: The tables whose rows are the same after the downgrade of the copy, by their number and a digest.
+  returned: for O(step=rehearse), when there is something to do
+  type: list
+  elements: str
+  sample: [customers]
+seconds:
+  description: How long the downgrade of the copy took, and how long the way back (C(recover)).
+  returned: for O(step=rehearse), when there is something to do
+  type: dict
+  sample: {downgrade: 1.25, recover: 1.5}
 exported:
   description: Rows that were exported, or put back, by table.
   returned: for O(step=main), and for O(step=recover) when it changed something
@@ -196,6 +227,7 @@ from ansible_collections.changeops.rollback.plugins.module_utils._alembic_downgr
     recover,
 )
 from ansible_collections.changeops.rollback.plugins.module_utils._alembic_downgrade import main as downgrade
+from ansible_collections.changeops.rollback.plugins.module_utils._alembic_rehearsal import rehearse
 from ansible_collections.changeops.rollback.plugins.module_utils._phase import run_module
 
 ARGS = {
@@ -225,6 +257,7 @@ def main():
         subject=lambda params: " ".join([params["project"], *params["from"], *params["to"]]),
         phase="alembic_downgrade",
         can_recover=can_recover,
+        rehearse=rehearse,
     )
 
 

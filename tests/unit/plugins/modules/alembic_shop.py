@@ -12,11 +12,12 @@ import subprocess
 import sys
 
 from ansible_collections.changeops.rollback.plugins.module_utils import _alembic_downgrade as phase
+from ansible_collections.changeops.rollback.plugins.module_utils._alembic_rehearsal import rehearse
 from ansible_collections.changeops.rollback.plugins.module_utils._phase import run_step
 from ansible_collections.changeops.rollback.plugins.module_utils._restore_point import RestorePoint
 
 STEPS = ("preflight", "main", "can_recover", "recover")
-FUNCTIONS = {step: getattr(phase, step) for step in STEPS}
+FUNCTIONS = {"rehearse": rehearse, **{step: getattr(phase, step) for step in STEPS}}
 
 ENV = """
 import logging.config, os, pathlib

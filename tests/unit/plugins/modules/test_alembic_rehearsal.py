@@ -1,0 +1,290 @@
+# Copyright: changeops.rollback contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The rehearsal of alembic_downgrade with all data: what it says is lost is lost, and it leaves no trace."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sqlite3
+import subprocess
+import threading
+import time
+import typing as t
+
+import pytest
+
+pytest.importorskip("alembic")
+
+from ansible_collections.changeops.rollback.plugins.module_utils import _alembic_rehearsal as rehearsal
+from ansible_collections.changeops.rollback.plugins.module_utils._command import PhaseError
+from ansible_collections.changeops.rollback.tests.unit.plugins.modules.alembic_pg import PgShop
+from ansible_collections.changeops.rollback.tests.unit.plugins.modules.alembic_shop import ADD, DROP, Shop
+from ansible_collections.changeops.rollback.tests.unit.refusals import Refusal
+
+pytestmark = pytest.mark.usefixtures("bytecode")
+
+
+class Case(t.NamedTuple):
+    """Statements of the change, of its downgrade, and of what the app wrote since; and what the downgrade destroys."""
+
+    up: list[str]
+    down: list[str]
+    wrote: list[str]
+    destroys: list[str]
+    unchanged: list[str]
+
+
+OTHER = "CREATE TABLE other (a int)"
+ROWS = "INSERT INTO invoices (id, name) VALUES (1, 'one'), (2, 'two'), (3, 'three')"
+CASES = {
+    "a column": Case(
+        ["ALTER TABLE invoices ADD total int"],
+        ["ALTER TABLE invoices DROP COLUMN total"],
+        ["UPDATE invoices SET total = 7 WHERE id < 3"],
+        ["invoices.total (2 values)"],
+        ["other"],
+    ),
+    "a table": Case(
+        ["CREATE TABLE notes (id int PRIMARY KEY, text varchar(9))"],
+        ["DROP TABLE notes"],
+        ["INSERT INTO notes VALUES (1, 'a'), (2, NULL)"],
+        ["notes (the table, 2 rows)"],
+        ["invoices", "other"],
+    ),
+    "rows of a data migration": Case(
+        ["UPDATE invoices SET state = 'paid' WHERE id < 1"],
+        [
+            "UPDATE invoices SET state = 'open' WHERE id = 2",
+            "DELETE FROM invoices WHERE id = 3",
+            "INSERT INTO invoices (id, name) VALUES (9, 'nine')",
+        ],
+        ["UPDATE invoices SET state = 'paid'"],
+        ["rows of invoices (1 changed, 1 deleted, 1 added)"],
+        ["other"],
+    ),
+    "rows of a table without a primary key": Case(
+        ["INSERT INTO other VALUES (5)"],
+        ["DELETE FROM other WHERE a = 5"],
+        ["INSERT INTO other VALUES (6), (6)"],
+        ["rows of other (1 changed)"],
+        ["invoices"],
+    ),
+    "nothing, where a column gets another name": Case(
+        ["ALTER TABLE invoices RENAME COLUMN state TO status"],
+        ["ALTER TABLE invoices RENAME COLUMN status TO state"],
+        [],
+        [],
+        ["other"],
+    ),
+}
+
+
+def code(statements: t.Sequence[str]) -> str:
+    return "\n    ".join(f"op.execute({line!r})" for line in statements)
+
+
+@pytest.fixture(params=["SQLite", "PostgreSQL"])
+def shop_of(request, tmp_path, monkeypatch):
+    """Makes an app of a case, with either kind of database."""
+
+    def make(case):
+        if request.param == "SQLite":
+            shop = Shop(tmp_path, code(case.up), code(case.down))
+            shop.sql(OTHER)
+            for line in [ROWS, *case.up, *case.wrote]:
+                shop.sql(line)
+            return shop
+        pytest.importorskip("psycopg")
+        socket = request.getfixturevalue("postgresql")
+        shop = PgShop(tmp_path, monkeypatch, socket, case.up, case.down, setup=[OTHER, ROWS])
+        shop.sql(*case.wrote, "SELECT 1")
+        return shop
+
+    return make
+
+
+def found(shop):
+    """What a rehearsal must leave as it is."""
+    return (shop.rows(), shop.databases()) if isinstance(shop, PgShop) else shop.files()
+
+
+def traces(shop):
+    return [path for path in shop.state.rglob("*") if not path.is_dir()]
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_what_it_says_is_what_the_downgrade_destroys(shop_of, case):
+    shop = shop_of(case)
+    before = found(shop)
+    report = shop.run("rehearse")
+    assert found(shop) == before and traces(shop) == []
+    assert report.facts["destroys"] == case.destroys
+    assert report.facts["unchanged"] == case.unchanged
+    assert set(report.facts["seconds"]) == {"downgrade", "recover"}
+    assert not report.changed
+    shop.run("preflight")
+    exported = shop.run("main").facts["exported"]
+    assert set(exported) == {table for table, loss in report.facts["loss"].items() if loss != {}} or not case.destroys
+
+
+def test_in_a_run_its_restore_point_stays_as_it_is(tmp_path):
+    shop = Shop(tmp_path).totals()
+    shop.run("preflight")
+    before = {path: path.read_bytes() for path in traces(shop)}
+    shop.run("rehearse")
+    assert {path: path.read_bytes() for path in traces(shop)} == before
+    assert shop.run("main").changed
+    assert "stands at old already" in shop.run("rehearse").msg
+    assert shop.run("recover").changed
+
+
+@pytest.mark.parametrize("journal", ["delete", "wal"])
+def test_the_app_goes_on_writing_meanwhile(tmp_path, journal):
+    shop = Shop(tmp_path).totals(range(3000))
+    shop.sql(f"PRAGMA journal_mode = {journal}")
+    ended = threading.Event()
+    wrote = []
+
+    def write():
+        with contextlib.closing(sqlite3.connect(shop.database, timeout=5)) as con:
+            while not ended.is_set():
+                con.execute("INSERT INTO invoices (name, total) VALUES ('live', 5)")
+                con.commit()
+                wrote.append(1)
+                time.sleep(0.002)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        report = shop.run("rehearse")
+    finally:
+        ended.set()
+        writer.join()
+    number = report.facts["loss"]["invoices"]["columns"]["total"]
+    assert 3000 <= number <= 3000 + len(wrote)
+    assert shop.sql("SELECT count(*) FROM invoices WHERE name = 'live'") == [(len(wrote),)]
+    assert len(wrote) > 20
+
+
+ROW = "if op.get_bind().exec_driver_sql('SELECT 1 FROM invoices').first():\n        raise ValueError('a row')\n    "
+
+
+def fails_on_data(tmp_path, monkeypatch):
+    return Shop(tmp_path, down=ROW + DROP).totals()
+
+
+def does_not_come_back(tmp_path, monkeypatch):
+    return Shop(tmp_path, up=ROW + ADD).totals()
+
+
+def no_room(tmp_path, monkeypatch):
+    monkeypatch.setattr(rehearsal, "free_space", lambda folder: (1, 1000))
+    return Shop(tmp_path).totals()
+
+
+REFUSALS = [
+    Refusal(
+        "a rehearsal whose downgrade fails on the app's data",
+        "The rehearsal with all data failed, on a copy of the database. The migration new (migrations/versions/new.py) "
+        "failed: ValueError: a row",
+        {"make": fails_on_data},
+    ),
+    Refusal(
+        "a rehearsal whose upgrade fails on the app's data",
+        "The rehearsal with all data failed, on a copy of the database. The migration new (migrations/versions/new.py) "
+        "failed: ValueError: a row",
+        {"make": does_not_come_back},
+    ),
+    Refusal(
+        "a rehearsal without room for a copy of a SQLite database",
+        "The rehearsal with all data needs <size> MB in <restore point>, and only 0.0 MB are free there. Make room, "
+        "and run the same command again. That the migrations run, on a copy of the schema without data, preflight has "
+        "shown.",
+        {"make": no_room},
+    ),
+]
+
+
+@pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: refusal.case)
+def test_what_it_finds_is_said_and_nothing_is_touched(tmp_path, monkeypatch, refusal):
+    shop = refusal.given["make"](tmp_path, monkeypatch)
+    before = shop.files()
+    with pytest.raises(PhaseError) as failed:
+        shop.run("rehearse")
+    assert refusal.found_in(str(failed.value))
+    assert shop.files() == before and traces(shop) == []
+
+
+def test_who_may_not_create_databases_is_told_so(tmp_path, monkeypatch, postgresql):
+    case = CASES["a column"]
+    shop = PgShop(tmp_path, monkeypatch, postgresql, case.up, case.down, createdb=False)
+    with pytest.raises(
+        PhaseError, match=r"No copy of shop.* with its data, about \d+ MB, could be made on its server: "
+    ):
+        shop.run("rehearse")
+    assert traces(shop) == []
+
+
+@pytest.mark.parametrize("kind", ["SQLite", "PostgreSQL"])
+def test_one_that_was_killed_is_cleared_up_by_the_next(tmp_path, monkeypatch, request, kind):
+    wait = "import pathlib, time\n    while pathlib.Path('slow').exists(): time.sleep(0.02)"
+    if kind == "SQLite":
+        shop = Shop(tmp_path, down=f"{wait}\n    {DROP}").totals()
+    else:
+        up, down = ["ALTER TABLE invoices ADD total int"], f"{wait}\n    op.execute('ALTER TABLE invoices DROP total')"
+        shop = PgShop(tmp_path, monkeypatch, request.getfixturevalue("postgresql"), up, [], python_down=down)
+    before = found(shop)
+    child = os.fork()
+    if not child:
+        with contextlib.suppress(BaseException):
+            # the migration of preflight, on a copy of the schema, need not wait
+            threading.Timer(0, lambda: _when(shop, lambda: _copied(shop), (shop.root / "slow").touch)).start()
+            shop.run("rehearse")
+        os._exit(0)
+    _when(shop, (shop.root / "slow").exists, lambda: None)
+    time.sleep(1)
+    group = int(subprocess.run(["pgrep", "-P", str(child)], capture_output=True, text=True, check=True).stdout)
+    os.kill(child, signal.SIGKILL)
+    os.killpg(group, signal.SIGKILL)
+    os.waitpid(child, 0)
+    (shop.root / "slow").unlink()
+    if kind == "PostgreSQL":
+        shop.alone()
+        assert shop.databases() != []
+    else:
+        assert traces(shop) != []
+    assert shop.run("rehearse").facts["destroys"] != []
+    assert found(shop) == before and traces(shop) == []
+
+
+def _copied(shop):
+    if isinstance(shop, PgShop):
+        return any("_copy_" in name for name in shop.databases())
+    return any(path.name == "copy.sqlite" for path in traces(shop))
+
+
+def _when(shop, what, then):
+    until = time.monotonic() + 30
+    while not what():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    then()
+
+
+def test_two_at_once_are_one_after_the_other(tmp_path):
+    slow = "import time\n    time.sleep(1)\n    " + DROP
+    shop = Shop(tmp_path, down=slow).totals()
+    child = os.fork()
+    if not child:
+        with contextlib.suppress(BaseException):
+            shop.run("rehearse")
+        os._exit(0)
+    _when(shop, lambda: any(path.is_dir() for path in shop.state.rglob("rehearsal")), lambda: None)
+    with pytest.raises(PhaseError, match="Another rehearsal of 3-alembic_downgrade is at work on this host"):
+        shop.run("rehearse")
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0 if hasattr(os, "waitstatus_to_exitcode") else True
+    assert shop.run("rehearse", wait=30.0).facts["destroys"] == ["invoices.total (8 values)"]
+    assert traces(shop) == []
