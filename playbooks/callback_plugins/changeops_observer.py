@@ -37,6 +37,7 @@ READ_BY = "changeops.rollback.status"
 RUN_ROLE = "changeops.rollback.run"
 INCLUDES = ("include_role", "include_tasks")
 TASK_FAILED = "Task failed: "
+STEPS = ("preflight", "rehearse", "main", "recover")  # those that are on record
 # What the templates of a run use. Each task on each host is a fork of this process, which finds what is loaded here.
 # One of Ansible's own brings all of them.
 FILTERS = ("ansible.builtin.combine", "changeops.rollback.time_left", "changeops.rollback.task_timeout")
@@ -117,7 +118,12 @@ class CallbackModule(CallbackBase):
         hosts = variables["ansible_play_hosts_all"]
         spool_dir = state_dir(os.environ) / "spool"
         width = max(shutil.get_terminal_size((120, 24)).columns, 80)
-        self._recorder = Recorder(Store(url), spool_dir, result.result["run"], hosts, self._warn_once, width=width)
+        phases = (variables.get("rollback_plan") or {}).get("phases", ())
+        self._recorder = Recorder(
+            Store(url), spool_dir, result.result["run"], hosts, self._warn_once, width=width, phases=phases
+        )
+        if result.result["run"]["kind"] == "rollback":
+            self._display.display(result.result["run"]["rehearsed"])
         atexit.register(self._close, False)
         for number in (signal.SIGTERM, signal.SIGINT):
             self._previous[number] = signal.signal(number, self._on_signal)
@@ -184,7 +190,7 @@ class CallbackModule(CallbackBase):
         """The phase's index and the step that ``task`` belongs to, noted as begun; None outside phases."""
         variables = task.get_vars()
         phase, step = variables.get("__run_phase"), variables.get("__run_step")
-        if not isinstance(phase, dict) or step not in ("preflight", "main", "recover"):
+        if not isinstance(phase, dict) or step not in STEPS:
             return None
         index = int(phase["index"])
         self._recorder.begin(host.name, index, str(phase["id"]), str(phase["role"]), str(step))

@@ -17,7 +17,9 @@ from ansible_collections.changeops.rollback.plugins.plugin_utils._history import
     Store,
 )
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history_process import this_process, who
+from ansible_collections.changeops.rollback.plugins.plugin_utils._history_schema import KINDS, ROLLBACK
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history_spool import open_store
+from ansible_collections.changeops.rollback.plugins.plugin_utils._plan_check import seconds
 
 ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "state": {"type": "str", "choices": ["opened", "noted"], "required": True},
@@ -26,17 +28,37 @@ ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "url": {"type": "str", "no_log": True},
     "break_lock": {"type": "str", "default": ""},
     "limit": {"type": "str", "default": ""},
+    "kind": {"type": "str", "choices": list(KINDS), "default": ROLLBACK},
+    "require_rehearsal": {"type": "raw", "default": ""},
     "run": {"type": "str"},
     "note": {"type": "str"},
 }
 RETURNED = (
     *("id", "change", "restore_point", "resumes", "started", "executed_by", "executed_from", "check_mode"),
-    *("broke_lock", "dead_runs"),
+    *("broke_lock", "dead_runs", "kind", "rehearsed"),
 )
 FILES_VANISH = (
     "The history is a file in this AWX job's container and vanishes with it, so an interrupted run will not be found. "
     f"Set rollback_history_url, or {URL_VARIABLE} with a credential, to a PostgreSQL database."
 )
+
+
+def within(given: t.Any) -> int:
+    """How old the rehearsal may be that is required, in seconds; 0 where none is.
+
+    :arg given: a duration such as 7d, a number of seconds, or no.
+
+    :raises HistoryError: it is no duration.
+    """
+    if isinstance(given, int) and not isinstance(given, bool):
+        return given
+    text = str(given).strip()
+    if text.lower() in ("", "false", "no", "none"):
+        return 0
+    found = seconds(text)
+    if found is None:
+        raise HistoryError(f"rollback_require_rehearsal is '{text}', which is not a duration. Say 12h or 7d, or no.")
+    return found
 
 
 class ActionModule(ActionBase):
@@ -70,6 +92,8 @@ class ActionModule(ActionBase):
             check_mode=bool(self._task.check_mode),
             limit=args["limit"],
             break_lock=args["break_lock"],
+            kind=args["kind"],
+            rehearsed_within=within(args["require_rehearsal"]),
         )
         # Action plugins run in a fork of ansible-playbook, and it is that one which lives as long as the run.
         opened = store.open_run(asked, this_process(os.getppid()))

@@ -49,16 +49,18 @@ class ActionModule(ActionBase):
         args = self.validate_argument_spec(ARGUMENTS)[1]
         shared = self._templar.template(variables.get("rollback_history_url"))
         plans, found, width = args["plans"], args["found"], shutil.get_terminal_size((120, 24)).columns
-        runs, without = {}, ""
+        runs, rehearsed, without = {}, {}, ""
         try:
             store = open_store(args["url"], shared, os.environ, sys.executable)
             runs = last_runs(store, [plan["change"] for plan in plans])
+            rehearsed = {p["change"]: store.rehearsal(p["change"], p["digest"]).cell for p in plans}
         except HistoryError as exc:  # the hosts are worth seeing all the same
             without = str(exc)
         hosts = sorted({*found, *(host for plan in plans for host in plan["hosts"])})
         rows = [view.row(host, found[host]) if host in found else view.Row(host, said=LEFT_OUT) for host in hosts]
         width = max(width, 80)
-        text = [view.plans_table(plans, None if without else runs, now_utc(), width), view.truth_table(rows, width)]
+        known = None if without else runs
+        text = [view.plans_table(plans, known, rehearsed, now_utc(), width), view.truth_table(rows, width)]
         Display().display("\n" + "\n\n".join([*text, *([f"The history cannot be read. {without}"] if without else [])]))
         odd = sorted({host for host, _column, _name in view.odd_ones(rows)})
         return dict(result, changed=False, runs=runs, odd=odd)

@@ -90,6 +90,7 @@ _raw:
       reason: ""
       method: automated
       accept_loss: []
+      require_rehearsal:
       schema_compatible: false
       serial: [1, 25%]
       batches: [[web1], [web2, web3], [web4, web5]]
@@ -142,7 +143,7 @@ from ansible_collections.changeops.rollback.plugins.plugin_utils._plan_yaml impo
 
 display = Display()
 
-STEPS = ("preflight", "main", "can_recover", "recover", "close")
+STEPS = ("preflight", "rehearse", "main", "can_recover", "recover", "close")
 
 
 class LookupModule(LookupBase):

@@ -47,6 +47,7 @@ _list:
     - change: C001
       title: Add invoice totals
       fault: ""
+      digest: 4b2a6e0c7d0f6c1bb3a1f1a1cf0b7f6b3cc1a0c4b7e2a1d0f9e8d7c6b5a49382
       hosts: [web1, web2]
       accounts: [{become: true, become_user: shop, hosts: [web1, web2], phases: [1-git_revert]}]
 """
@@ -76,7 +77,7 @@ class LookupModule(PlanLookup):
                     raise AnsibleError(str(error)) from error
                 more = len(error.faults) - 1
                 fault = f"{str(error).splitlines()[0]}{f' And {more} more.' if more else ''}"
-                plans.append({"change": change, "title": "", "fault": fault, "hosts": [], "accounts": []})
+                plans.append({"change": change, "title": "", "fault": fault, "digest": "", "hosts": [], "accounts": []})
         return plans
 
 
@@ -90,4 +91,5 @@ def _standing(plan: Plan, inventory: InventoryManager) -> dict[str, t.Any]:
     elif not hosts:
         fault = f"its hosts ({', '.join(plan.patterns)}) are not in the inventory."
     accounts = [dict(account, hosts=_match(inventory, account["hosts"])) for account in plan.accounts]
-    return {"change": plan.change, "title": plan.title, "fault": fault, "hosts": hosts, "accounts": accounts}
+    named = {"change": plan.change, "title": plan.title, "digest": plan.digest}
+    return {**named, "fault": fault, "hosts": hosts, "accounts": accounts}

@@ -77,15 +77,12 @@ def _there_and_back(ctx: Context, folder: Path, place: Path) -> Report:
         "cannot be taken back: after the upgrade, with all that was kept put back, another content is in {}",
     )
     words = lost_words(lost)
+    seconds = {"main": round(down, 3), "recover": round(up, 3)}
     return Report(
         f"The downgrade of {way(noted)} took {down:.1f} s on a copy with all data, and the way back {up:.1f} s. It "
         f"destroys {', '.join(words) or 'nothing'}. Unchanged: {', '.join(unchanged) or 'no table'}.",
-        facts={
-            "destroys": words,
-            "loss": lost,
-            "unchanged": unchanged,
-            "seconds": {"downgrade": round(down, 3), "recover": round(up, 3)},
-        },
+        after={"loss": lost, "seconds": seconds},
+        facts={"destroys": words, "loss": lost, "unchanged": unchanged, "seconds": seconds},
     )
 
 

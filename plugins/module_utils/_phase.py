@@ -24,7 +24,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ._command import Commands, PhaseError
 from ._env_file import read_environment
-from ._restore_point import RestorePoint, WorkLock, told
+from ._restore_point import STANDALONE, RestorePoint, WorkLock, told
 
 STEPS = ["preflight", "rehearse", "main", "can_recover", "recover", "close"]
 COMMON_ARGUMENTS: dict[str, dict[str, t.Any]] = {
@@ -259,8 +259,9 @@ def _rehearse(params: dict[str, t.Any], point: RestorePoint, functions: t.Mappin
     """Rehearse a phase on a restore point that is thrown away. A rollback does not wait for that."""
     if "rehearse" not in functions:
         return Report("What can be tried of this phase its preflight tries.")
-    aside = RestorePoint(str(point.part / REHEARSAL / point.phase))
-    with _one_rehearsal(point, params["wait"]) as lock:
+    place = _beside(point)
+    aside = RestorePoint(str(place.part / REHEARSAL / place.phase))
+    with _one_rehearsal(place, params["wait"]) as lock:
         try:
             aside.reset()  # of one that was killed
             aside.make()
@@ -277,29 +278,51 @@ def _rehearse(params: dict[str, t.Any], point: RestorePoint, functions: t.Mappin
             shutil.rmtree(str(aside.root), ignore_errors=True)
 
 
+def _beside(point: RestorePoint) -> RestorePoint:
+    """Where a rehearsal works: in the part of its run; else, since no run has opened it, beside the restore points, or
+    where this account may not write there, in its own state directory.
+    """
+    if point.part.is_dir():
+        return point
+    there = RestorePoint(str(point.state_dir / STANDALONE / point.phase))
+    try:
+        there.make()
+    except OSError:
+        return RestorePoint(f"{STANDALONE}/{point.phase}")
+    return there
+
+
 @contextlib.contextmanager
-def _one_rehearsal(point: RestorePoint, wait: float) -> t.Iterator[int]:
-    """Lock the directory, which needs no file; what a rehearsal started holds that too, if it outlives it.
+def _one_rehearsal(place: RestorePoint, wait: float) -> t.Iterator[int]:
+    """Lock the directory, which needs no file; what a rehearsal started holds that too, if it outlives it. Afterwards
+    the directory is removed where it is empty.
 
     :raises PhaseError: another rehearsal works there, for longer than ``wait`` seconds.
     """
-    point.make()
-    fd = os.open(str(point.part), os.O_RDONLY)
     until = time.monotonic() + wait
+    while True:
+        place.make()
+        fd = os.open(str(place.part), os.O_RDONLY)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(fd), os.stat(str(place.part))):
+                    break
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                os.close(fd)
+                raise PhaseError(
+                    f"Another rehearsal of {place.phase} is at work on this host, in {place.part}. Wait until it has "
+                    "ended, then run the same command again."
+                ) from None
+        os.close(fd)
+        time.sleep(0.05)
     try:
-        while True:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= until:
-                    raise PhaseError(
-                        f"Another rehearsal of {point.phase} is at work on this host, in {point.part}. Wait until it "
-                        "has ended, then run the same command again."
-                    ) from None
-                time.sleep(0.05)
         yield fd
     finally:
+        with contextlib.suppress(OSError):
+            for path in (place.part, place.root, place.state_dir):
+                path.rmdir()
         os.close(fd)
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+import typing as t
 
 MASK = "********"
 
@@ -40,6 +41,21 @@ def redact(text: str) -> str:
     text = _URL_TOKEN.sub(lambda m: m.group("head") + MASK, text)
     text = _KEY_BLOCK.sub(lambda m: m.group("head") + MASK, text)
     return _NAMED_SECRET.sub(lambda m: m.group("head") + MASK, text)
+
+
+def redacted(value: t.Any, name: str = "") -> t.Any:
+    """A JSON value without secrets; ``name`` is the key that it stands under."""
+    if isinstance(value, t.Mapping):
+        return {str(key): redacted(item, str(key)) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [redacted(item, name) for item in value]
+    if value is None or isinstance(value, bool):
+        return value
+    if name and redact(f"{name}=x") != f"{name}=x":
+        return MASK
+    if isinstance(value, (int, float)):  # Ansible's own kinds of numbers become plain ones
+        return int(value) if isinstance(value, int) else float(value)
+    return redact(str(value))
 
 
 def redact_config(text: str) -> str:

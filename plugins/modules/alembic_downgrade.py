@@ -210,10 +210,10 @@ unchanged:
   elements: str
   sample: [customers]
 seconds:
-  description: How long the downgrade of the copy took, and how long the way back (C(recover)).
+  description: How long O(step=main) and O(step=recover) took on the copy.
   returned: for O(step=rehearse), when there is something to do
   type: dict
-  sample: {downgrade: 1.25, recover: 1.5}
+  sample: {main: 1.25, recover: 1.5}
 exported:
   description: Rows that were exported, or put back, by table.
   returned: for O(step=main), and for O(step=recover) when it changed something

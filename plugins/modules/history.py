@@ -41,6 +41,18 @@ options:
     description: The limit that the playbook was started with, for the record.
     type: str
     default: ""
+  kind:
+    description: Whether the change is rolled back, or a rollback of it is rehearsed.
+    type: str
+    choices: [rollback, rehearsal]
+    default: rollback
+  require_rehearsal:
+    description:
+      - How old the rehearsal may be that a rollback needs, such as V(7d). It has to have been one of the same plan, and
+        to have found that all is ready. Otherwise the run is refused, unless an unfinished one is resumed.
+      - V(no) or empty, where none is needed.
+    type: raw
+    default: ""
   run:
     description: ID of a run. Required for O(state=noted).
     type: str
@@ -139,4 +151,14 @@ run:
       type: list
       elements: str
       sample: [20261121T101500-C001-77aa]
+    kind:
+      description: What O(kind) says.
+      returned: success
+      type: str
+      sample: rollback
+    rehearsed:
+      description: When the change was rehearsed last, and what came of it, as a sentence.
+      returned: success
+      type: str
+      sample: C001 was rehearsed 3 d ago and found READY.
 """

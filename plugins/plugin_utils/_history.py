@@ -20,10 +20,11 @@ import time
 import typing as t
 from pathlib import Path
 
-from ..module_utils._redact import MASK, redact
+from ..module_utils._redact import redact, redacted
 from ..module_utils._words import age
 from . import _history_schema as schema
 from ._history_process import Process, alive, holder_words, seconds_between
+from ._history_rehearsal import Rehearsal
 from ._outcome import FAILED, INTERRUPTED, MAIN, OUTCOMES, REFUSED, SKIPPED, cut_short, rows_of
 
 if schema.HAS_SQLALCHEMY:
@@ -58,7 +59,10 @@ class Refused(HistoryError):
 
 @dataclasses.dataclass(frozen=True)
 class Asked:
-    """What a run that is to be opened says of itself. ``break_lock``: the run that counts as dead, or empty."""
+    """What a run that is to be opened says of itself. ``break_lock``: the run that counts as dead, or empty.
+
+    ``rehearsed_within``: how old the rehearsal may be that a rollback needs, in seconds; 0: it needs none.
+    """
 
     change: str
     plan_digest: str
@@ -67,6 +71,8 @@ class Asked:
     check_mode: bool = False
     limit: str = ""
     break_lock: str = ""
+    kind: str = schema.ROLLBACK
+    rehearsed_within: int = 0
 
 
 def state_dir(environ: t.Mapping[str, str]) -> Path:
@@ -92,21 +98,6 @@ def utc(moment: datetime.datetime) -> str:
 def now_utc() -> datetime.datetime:
     """The time now."""
     return datetime.datetime.now(datetime.UTC)
-
-
-def redacted(value: t.Any, name: str = "") -> t.Any:
-    """A JSON value without secrets; ``name`` is the key that it stands under."""
-    if isinstance(value, t.Mapping):
-        return {str(key): redacted(item, str(key)) for key, item in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [redacted(item, name) for item in value]
-    if value is None or isinstance(value, bool):
-        return value
-    if name and redact(f"{name}=x") != f"{name}=x":
-        return MASK
-    if isinstance(value, (int, float)):  # Ansible's own kinds of numbers become plain ones
-        return int(value) if isinstance(value, int) else float(value)
-    return redact(str(value))
 
 
 class Store:
@@ -210,8 +201,10 @@ class Store:
     def open_run(self, asked: Asked, here: Process) -> dict[str, t.Any]:
         """Open a run, take the change's lock, and find out whether an unfinished run is gone on with.
 
-        :returns: the run's columns, and ``broke_lock`` (a run id or empty) and ``dead_runs`` (ids known to be over).
-        :raises Refused: another run works on the change, or the plan of an unfinished one was edited.
+        :returns: the run's columns, and ``broke_lock`` (a run id or empty), ``dead_runs`` (ids known to be over) and
+            ``rehearsed`` (when the change was rehearsed, in a sentence).
+        :raises Refused: another run works on the change, the plan of an unfinished one was edited, or there is no
+            rehearsal where one is needed.
         """
         for _attempt in range(50):
             try:
@@ -236,7 +229,7 @@ class Store:
         change = re.sub(r"[^A-Za-z0-9._-]", "_", asked.change)
         run: dict[str, t.Any] = {
             "id": f"{now.astimezone(datetime.UTC):%Y%m%dT%H%M%S}-{change}-{secrets.token_hex(2)}",
-            **{name: value for name, value in dataclasses.asdict(asked).items() if name != "break_lock"},
+            **{name: value for name, value in dataclasses.asdict(asked).items() if name in schema.RUNS.c},
             **dataclasses.asdict(here),
             "resumes": None,
             "started": utc(now),
@@ -252,12 +245,18 @@ class Store:
             unfinished = self._unfinished(connection, asked, here, now)
             if unfinished:
                 run.update(restore_point=unfinished["restore_point"], resumes=unfinished["id"])
+        rehearsal = Rehearsal(connection, asked.change, asked.plan_digest, now)
+        # what is half-way has to come to an end in any case
+        if asked.rehearsed_within and not asked.check_mode and not run["resumes"]:
+            lacking = rehearsal.lacking(asked.rehearsed_within)
+            if lacking:
+                raise Refused(lacking)
         dead = self._dead(connection, here, now)
         connection.execute(schema.RUNS.insert().values(**redacted(run)))
         if not asked.check_mode:
             lock = {"name": f"change:{asked.change}", "run": run["id"], "taken": utc(now)}
             connection.execute(schema.LOCKS.insert().values(**lock))
-        return dict(run, broke_lock=asked.break_lock, dead_runs=dead)
+        return dict(run, broke_lock=asked.break_lock, dead_runs=dead, rehearsed=rehearsal.words)
 
     def _unfinished(
         self, connection: t.Any, asked: Asked, here: Process, now: datetime.datetime
@@ -315,6 +314,11 @@ class Store:
         )
         found = connection.execute(query.limit(200)).mappings()
         return [run["id"] for run in found if run["outcome"] is not None or not alive(run, here, now)]
+
+    def rehearsal(self, change: str, plan_digest: str) -> Rehearsal:
+        """The last rehearsal of a change whose plan has this digest now."""
+        with self.transaction() as connection:
+            return Rehearsal(connection, change, plan_digest, self.clock())
 
     def note(self, run: str, text: str) -> None:
         """Add a note to a run.

@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import typing as t
 
+ROLLBACK, REHEARSAL = "rollback", "rehearsal"
+KINDS = (ROLLBACK, REHEARSAL)
+
 try:
     import sqlalchemy as sa
 except ImportError:
@@ -17,7 +20,7 @@ except ImportError:
 else:
     HAS_SQLALCHEMY = True
 
-    SCHEMA_VERSION = 2
+    SCHEMA_VERSION = 3
 
     METADATA = sa.MetaData()
 
@@ -28,6 +31,7 @@ else:
         METADATA,
         sa.Column("id", sa.Text, primary_key=True),
         sa.Column("change", sa.Text, nullable=False, index=True),
+        sa.Column("kind", sa.Text, nullable=False, server_default=ROLLBACK),
         sa.Column("plan_digest", sa.Text, nullable=False),
         # The run whose restore point is used: its own, or the one of the run that it goes on with.
         sa.Column("restore_point", sa.Text, nullable=False),
@@ -87,7 +91,10 @@ else:
     )
 
     # What leads to a version from the one before it. When a table changes that is made here, its old form goes here.
-    STEPS: dict[int, t.Callable[[t.Any], None]] = {2: TRUTH.create}
+    def _add_kind(connection: t.Any) -> None:
+        connection.execute(sa.text(f"ALTER TABLE runs ADD COLUMN kind TEXT NOT NULL DEFAULT '{ROLLBACK}'"))
+
+    STEPS: dict[int, t.Callable[[t.Any], None]] = {2: TRUTH.create, 3: _add_kind}
 
     def prepare(connection: t.Any) -> int:
         """Make the tables where there are none, and bring older ones up to date, in the transaction that is open.

@@ -9,6 +9,7 @@ import io
 import json
 import typing as t
 
+from ._history_schema import REHEARSAL
 from ._outcome import name_of
 from ._truth import both_tables
 
@@ -50,7 +51,9 @@ def _when(moment: str) -> str:
 
 def _what(run: Run) -> str:
     words = [run["summary"]]
-    if run["check_mode"]:
+    if run["kind"] == REHEARSAL:
+        words.insert(0, "(rehearsal)")
+    elif run["check_mode"]:
         words.insert(0, "(dry run)")
     if run["resumes"]:
         words.append(f"Resumed {run['resumes']}.")

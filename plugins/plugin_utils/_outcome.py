@@ -12,7 +12,8 @@ SUCCEEDED, RECOVERED, FAILED = "succeeded", "recovered", "failed"
 REFUSED, INTERRUPTED = "refused", "interrupted"
 OUTCOMES = (SUCCEEDED, RECOVERED, FAILED, REFUSED, INTERRUPTED)
 
-PREFLIGHT, MAIN, RECOVER = "preflight", "main", "recover"
+PREFLIGHT, REHEARSE, MAIN, RECOVER = "preflight", "rehearse", "main", "recover"
+READY, NOT_READY = "READY", "NOT READY"
 RUNNING, OK, SKIPPED, UNREACHABLE = "running", "ok", "skipped", "unreachable"
 BAD = (FAILED, UNREACHABLE)
 
@@ -57,6 +58,7 @@ class End:
     signal: str = ""
     problems: tuple[tuple[str, str], ...] = ()
     check_mode: bool = False
+    rehearsal: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,6 +193,24 @@ def _dry_run(rows: t.Sequence[Row], end: End) -> Decision:
     return Decision(SUCCEEDED, "A dry run: nothing was changed.", False)
 
 
+def _rehearsed(rows: t.Sequence[Row], end: End) -> Decision:
+    """All that stands in the way, phase by phase; or what was found out."""
+    alike: dict[tuple[int, str, str], list[str]] = {}
+    for row in rows:
+        if row.status in BAD or row.step == REHEARSE:
+            words = "the host became unreachable" if row.status == UNREACHABLE else row.message
+            alike.setdefault((row.index, name_of(row.phase) if row.status in BAD else "", words), []).append(row.host)
+    obstacles = [
+        sentence(f"{phase} on {some(hosts)}: {words or 'it gave no reason'}")
+        for (_index, phase, words), hosts in sorted(alike.items(), key=lambda item: item[0][0])
+        if phase
+    ]
+    if obstacles or end.problems or end.failed:
+        return Decision(REFUSED, f"{NOT_READY}. {' '.join(obstacles) or _problem(end)}", False)
+    told = [words for (_index, _phase, words) in alike if words]
+    return Decision(SUCCEEDED, " ".join([f"{READY}.", *told]), False)
+
+
 def _success(started: t.Sequence[Row]) -> Decision:
     if not any(row.changed for row in started):
         return Decision(SUCCEEDED, "There was nothing left to do.", bool(started))
@@ -216,7 +236,7 @@ def decide(rows: t.Sequence[Row], end: End) -> Decision:
     if end.signal or not end.finished:
         return _interrupted(rows, end, bool(started) and not end.check_mode)
     if end.check_mode:
-        return _dry_run(rows, end)
+        return (_rehearsed if end.rehearsal else _dry_run)(rows, end)
     if told == {SUCCEEDED} and not bad and not end.failed:
         return _success(started)
     if not started:

@@ -78,6 +78,8 @@ class Phase:
 class Plan:
     """A checked plan. ``digest`` is the SHA-256 of the file's bytes, ``date`` is YYYY-MM-DD, ``timeout`` is seconds.
 
+    ``require_rehearsal`` is how old the rehearsal may be that a rollback needs, in seconds; None: it needs none.
+
     ``serial`` has the sizes of batches, each a number of hosts or a percentage such as "25%"; empty is all at once.
     """
 
@@ -92,6 +94,7 @@ class Plan:
     reason: str = ""
     method: str = "automated"
     accept_loss: tuple[str, ...] = ()
+    require_rehearsal: int | None = None
     schema_compatible: bool = False
     serial: tuple[int | str, ...] = ()
     risks: tuple[Risk, ...] = ()

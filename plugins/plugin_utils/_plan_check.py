@@ -25,12 +25,12 @@ _PLAN_KEYS = (
     *("title", "date", "implemented_by", "hosts", "rollback", "risks", "phases", "on_failure", "schema_compatible"),
     *("timeout", "serial"),
 )
-_ROLLBACK_KEYS = ("possible", "reason", "method", "accept_loss")
+_ROLLBACK_KEYS = ("possible", "reason", "method", "accept_loss", "require_rehearsal")
 _RISK_KEYS = ("issue", "mitigation")
 _PHASE_KEYS = ("role", "hosts", "vars", "estimate", "timeout", "become", "become_user", "environment")
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
-_DURATION = re.compile(r"(?:(\d{1,3})h)?(?:(\d{1,4})m)?(?:(\d{1,6})s)?")
+_DURATION = re.compile(r"(?:(\d{1,3})d)?(?:(\d{1,3})h)?(?:(\d{1,4})m)?(?:(\d{1,6})s)?")
 _FQCN = re.compile(r"[a-z_]\w*(\.[a-z_]\w*){2,}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # A name that useradd takes, also of a domain. Ansible puts it into the command line of sudo as it is.
@@ -83,12 +83,12 @@ def role_variables(name: str) -> frozenset[str]:
 
 
 def seconds(text: str) -> int | None:
-    """Give the seconds of a duration such as 90s, 2m or 1h30m; None when it is not one, or not more than zero."""
+    """Give the seconds of a duration such as 90s, 2m, 1h30m or 7d; None when it is not one, or not more than zero."""
     match = _DURATION.fullmatch(text)
     if not match:
         return None
-    hours, minutes, rest = (int(group or 0) for group in match.groups())
-    return hours * 3600 + minutes * 60 + rest or None
+    days, hours, minutes, rest = (int(group or 0) for group in match.groups())
+    return days * 86400 + hours * 3600 + minutes * 60 + rest or None
 
 
 class _Check:
@@ -161,6 +161,7 @@ class _Check:
             reason=self._text(values, "reason"),
             method=self._choice(values, "method", METHODS),
             accept_loss=self._accept_loss(values.get("accept_loss")),
+            require_rehearsal=self._duration(values, "require_rehearsal"),
         )
         if not plan.possible and "reason" not in values:
             self._fault(
@@ -347,7 +348,7 @@ class _Check:
             return None
         duration = seconds(node.text)
         if duration is None:
-            self._fault(node.line, f"`{key}` is {node.describe()}, which is not a duration. Say 90s, 2m or 1h30m.")
+            self._fault(node.line, f"`{key}` is {node.describe()}, which is not a duration. Say 90s, 2m, 1h30m or 7d.")
         return duration
 
 

@@ -18,7 +18,9 @@ import typing as t
 from pathlib import Path
 
 from ..module_utils._redact import redact
+from ._expected import expected_words
 from ._history import HistoryError, Store, utc
+from ._history_schema import REHEARSAL
 from ._history_spool import replay, spool
 from ._history_view import duration_words
 from ._outcome import (
@@ -28,6 +30,7 @@ from ._outcome import (
     MAIN,
     OK,
     RECOVERED,
+    REHEARSE,
     ROW,
     RUNNING,
     SKIPPED,
@@ -82,11 +85,12 @@ class Recorder:
     """Records one run.
 
     :arg spool_dir: where the record is kept while the store fails.
-    :arg run: the run as it was opened: ``id``, ``change``, ``check_mode``.
+    :arg run: the run as it was opened: ``id``, ``change``, ``kind``, ``check_mode``.
     :arg hosts: those of the play.
     :arg warn: shows a warning.
     :arg heartbeat: seconds between two signs of life.
     :arg width: of the terminal, for the truth tables.
+    :arg phases: of the plan, each with ``index``, ``name`` and ``estimate``.
     """
 
     def __init__(
@@ -98,8 +102,10 @@ class Recorder:
         warn: t.Callable[[str], None],
         heartbeat: float = HEARTBEAT_SECONDS,
         width: int = 120,
+        phases: t.Sequence[t.Mapping[str, t.Any]] = (),
     ) -> None:
         self.run = run
+        self._phases = phases
         self.hosts = frozenset(hosts)
         self._store = store
         self._spool_dir = spool_dir
@@ -270,7 +276,7 @@ class Recorder:
         try:
             end = End(
                 self.hosts, self._closed, frozenset(failed), finished, signal, tuple(self._problems),
-                bool(self.run["check_mode"]),
+                bool(self.run["check_mode"]), self.run["kind"] == REHEARSAL,
             )  # fmt: skip
             decision = decide([Row(**{n: getattr(s, n) for n in ROW}) for s in self._steps.values()], end)
             ending = {"outcome": decision.outcome, "summary": decision.summary, "finished": self._now()}
@@ -284,12 +290,26 @@ class Recorder:
             if free:
                 self._lock.release()
         table = self._titled(AFTER)
-        return [*([table] if table else []), *last_words(self.run, decision, time.monotonic() - self._began)]
+        words = last_words(self.run, decision, time.monotonic() - self._began)
+        if self.run["kind"] == REHEARSAL and decision.outcome == SUCCEEDED:
+            words += expected_words(self._phases, self._rehearsed())
+        return [*([table] if table else []), *words]
+
+    def _rehearsed(self) -> dict[int, float]:
+        """How long phases took in the rehearsal, by index: on the host where it was longest."""
+        found: dict[int, float] = {}
+        for known in self._steps.values():
+            took = (known.after or {}).get("seconds", {}).get("main") if known.step == REHEARSE else None
+            if took is not None:
+                found[known.index] = max(found.get(known.index, 0.0), float(took))
+        return found
 
 
 def last_words(run: t.Mapping[str, t.Any], decision: Decision, seconds: float) -> list[str]:
     """What to show at the end of a run: how it ended, and what to type next."""
     change, took = run["change"], duration_words(seconds)
+    if run["kind"] == REHEARSAL:
+        return [f"{change}: {decision.summary} (rehearsed in {took}, run {run['id']})"]
     if run["check_mode"]:
         return [f"{change}: dry run {decision.outcome} in {took} — {decision.summary} (run {run['id']})"]
     if decision.outcome == SUCCEEDED:

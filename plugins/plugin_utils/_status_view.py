@@ -65,26 +65,31 @@ def _sentence(result: Values) -> str:
 
 
 def plans_table(
-    plans: t.Sequence[Values], runs: t.Mapping[str, Values] | None, now: datetime.datetime, width: int
+    plans: t.Sequence[Values],
+    runs: t.Mapping[str, Values] | None,
+    rehearsed: t.Mapping[str, str],
+    now: datetime.datetime,
+    width: int,
 ) -> str:
-    """The plans, each with its last run.
+    """The plans, each with its last run and its last rehearsal.
 
     :arg plans: each with ``change``, ``title`` and ``fault``, why it cannot be run, if so.
     :arg runs: the last run by change, as ``Store.runs`` gives it; None where they cannot be read.
+    :arg rehearsed: when and with what result, by change.
     """
     if not plans:
         return NO_PLANS
     cells = []
     for plan in plans:
-        run = (runs or {}).get(plan["change"])
+        run, last = (runs or {}).get(plan["change"]), [rehearsed.get(plan["change"], "?"), plan["title"]]
         if run is None:
-            cells.append([plan["change"], NEVER if runs is not None else "?", "", "", plan["title"]])
+            cells.append([plan["change"], NEVER if runs is not None else "?", "", "", *last])
             continue
         started = datetime.datetime.fromisoformat(run["started"])
         outcome = run["outcome"] or "running"
         when = run["started"][:16].replace("T", " ")
-        cells.append([plan["change"], when, age((now - started).total_seconds()), outcome, plan["title"]])
-    lines = _columns(["change", "last run (UTC)", "age", "outcome", "title"], cells, width)
+        cells.append([plan["change"], when, age((now - started).total_seconds()), outcome, *last])
+    lines = _columns(["change", "last run (UTC)", "age", "outcome", "rehearsed", "title"], cells, width)
     notes = [f"{plan['change']}: {plan['fault']}" for plan in plans if plan["fault"]]
     return "\n".join([*lines, *_notes(notes, width)])
 

@@ -196,7 +196,7 @@ class Ops:
         (self.root / "changes").mkdir(exist_ok=True)
         # Ansible looks for results every millisecond, which is a fifth of the controller's work.
         (self.root / "ansible.cfg").write_text("[defaults]\ninventory = inventory\ninternal_poll_interval = 0.02\n")
-        for name in ("rollback", "history", "status"):
+        for name in ("rollback", "rehearse", "history", "status"):
             (self.root / f"{name}.yml").write_text(
                 f"---\n- name: Run {name}\n  ansible.builtin.import_playbook: changeops.rollback.{name}\n"
             )
@@ -240,6 +240,9 @@ class Ops:
 
     def rollback(self, *args: str) -> subprocess.CompletedProcess[str]:
         return self.run("rollback.yml", "-e", "change=C001", *args)
+
+    def rehearse(self, *args: str) -> subprocess.CompletedProcess[str]:
+        return self.run("rehearse.yml", "-e", "change=C001", *args)
 
     def rollback_killed(self) -> int:
         """Start a rollback, wait until the slow program works, kill ansible-playbook; returns the program's PID."""

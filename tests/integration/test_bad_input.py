@@ -147,7 +147,7 @@ REFUSALS = [
     ),
     Refusal(
         "an estimate like soon",
-        "changes/C001.yml:5: `estimate` is 'soon', which is not a duration. Say 90s, 2m or 1h30m.",
+        "changes/C001.yml:5: `estimate` is 'soon', which is not a duration. Say 90s, 2m, 1h30m or 7d.",
         plan_with("backup", "backup, estimate: soon"),
     ),
     Refusal(

@@ -123,7 +123,7 @@ def test_what_it_says_is_what_the_downgrade_destroys(shop_of, case):
     assert found(shop) == before and traces(shop) == []
     assert report.facts["destroys"] == case.destroys
     assert report.facts["unchanged"] == case.unchanged
-    assert set(report.facts["seconds"]) == {"downgrade", "recover"}
+    assert set(report.facts["seconds"]) == {"main", "recover"}
     assert not report.changed
     shop.run("preflight")
     exported = shop.run("main").facts["exported"]

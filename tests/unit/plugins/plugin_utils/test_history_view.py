@@ -36,6 +36,7 @@ RUN: dict[str, t.Any] = {
     "change": "C001",
     "executed_by": "dana",
     "executed_from": "dana@ops1",
+    "kind": "rollback",
     "check_mode": False,
     "resumes": None,
     "started": "2026-11-22T23:15:00.123Z",

@@ -188,6 +188,39 @@ CASES = [
         "refused",
         "Main of git_revert failed on web2: merge conflict.",
     ),
+    (
+        "a rehearsal",
+        rows(*PREFLIGHTS, "web1 1 rehearse ok It destroys nothing."),
+        End(BOTH, check_mode=True, rehearsal=True),
+        "succeeded",
+        "READY. It destroys nothing.",
+    ),
+    (
+        "a rehearsal that finds several obstacles, with the same on two hosts",
+        rows(
+            "web1 2 preflight failed no such commit",
+            "web1 1 preflight failed no space",
+            "web2 1 preflight failed no space",
+            "web1 1 rehearse ok It destroys nothing.",
+        ),
+        End(BOTH, failed=BOTH, problems=(("web1", "C001 cannot be rolled back"),), check_mode=True, rehearsal=True),
+        "refused",
+        "NOT READY. backup on web1 and web2: no space. git_revert on web1: no such commit.",
+    ),
+    (
+        "a rehearsal that loses a host",
+        rows("web1 1 preflight ok", "web2 1 preflight unreachable no route"),
+        End(BOTH, failed=frozenset({"web2"}), check_mode=True, rehearsal=True),
+        "refused",
+        "NOT READY. backup on web2: the host became unreachable.",
+    ),
+    (
+        "a rehearsal of a host that is not free",
+        rows(),
+        End(BOTH, failed=BOTH, problems=(("web1", "This host is locked."),), check_mode=True, rehearsal=True),
+        "refused",
+        "NOT READY. It failed on web1: This host is locked.",
+    ),
 ]
 
 

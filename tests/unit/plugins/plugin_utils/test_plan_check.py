@@ -103,7 +103,7 @@ def test_all_faults_are_reported_at_once_in_the_order_of_the_file() -> None:
         "changes/C001.yml:6: 'git_rever' is not a phase. Did you mean `git_revert`? Phases are "
         + ", ".join(PHASES)
         + "; a role of your own goes in as namespace.collection.role.",
-        "changes/C001.yml:6: `estimate` is 'soon', which is not a duration. Say 90s, 2m or 1h30m.",
+        "changes/C001.yml:6: `estimate` is 'soon', which is not a duration. Say 90s, 2m, 1h30m or 7d.",
         "changes/C001.yml:7: `becom` is not known here. Did you mean `become`?",
     ]
 
@@ -179,7 +179,7 @@ WITH_PHASE = SMALL + "phases:\n- {role: verify}\n"  # 5 lines; what is added beg
         (WITH_PHASE + "risks: [late]\n", 6, "Write `- {issue: <what may go wrong>"),
         (WITH_PHASE + "risks:\n- {mitigation: a}\n", 7, "The risk has no `issue`"),
         (WITH_PHASE + "risks:\n- {isue: a}\n", 7, "Did you mean `issue`?"),
-        (WITH_PHASE + "timeout: 30\n", 6, "`timeout` is '30', which is not a duration. Say 90s, 2m or 1h30m"),
+        (WITH_PHASE + "timeout: 30\n", 6, "`timeout` is '30', which is not a duration. Say 90s, 2m, 1h30m or 7d"),
         (WITH_PHASE + "timeout:\n", 6, "`timeout` is nothing, which is not a duration"),
         (WITH_PHASE + "timeout: [30m]\n", 6, "`timeout` is a list, which is not a duration"),
         (WITH_PHASE + "timeuot: 30m\n", 6, "Did you mean `timeout`?"),
@@ -240,7 +240,9 @@ def test_a_change_that_cannot_be_rolled_back_needs_its_reason_only() -> None:
         ("-1m", None),
         ("30m1h", None),
         ("2 m", None),
-        ("1d", None),
+        ("1d", 86400),
+        ("1d12h", 129600),
+        ("1w", None),
         ("9" * 50 + "s", None),
     ],
 )

@@ -174,16 +174,17 @@ NOW = datetime.datetime(2026, 11, 23, 1, 20, tzinfo=datetime.UTC)
 @pytest.mark.parametrize(
     ("plans", "runs", "words"),
     [
-        ([PLAN], {"C001": RUN}, ["C001 2026-11-22 23:15 2 h 4 min succeeded Add invoice totals"]),
-        ([PLAN], {"C001": {**RUN, "outcome": None}}, ["running Add invoice totals"]),
-        ([PLAN], {}, ["C001 never run Add invoice totals"]),
-        ([PLAN], None, ["C001 ? Add invoice totals"]),
+        ([PLAN], {"C001": RUN}, ["C001 2026-11-22 23:15 2 h 4 min succeeded 3 d ago, READY Add invoice totals"]),
+        ([PLAN], {"C001": {**RUN, "outcome": None}}, ["running 3 d ago, READY Add invoice totals"]),
+        ([PLAN], {}, ["C001 never run 3 d ago, READY Add invoice totals"]),
+        ([PLAN], None, ["C001 ? ? Add invoice totals"]),
         ([{**PLAN, "fault": "cannot be rolled back: gone"}], {}, ["C001: cannot be rolled back: gone"]),
         ([PLAN, {**PLAN, "change": "C002"}], {"C002": RUN}, ["C001 never run", "C002 2026-11-22 23:15"]),
         ([], {}, ["There is no plan yet."]),
     ],
 )
 def test_plans(plans: list, runs: dict | None, words: list[str]) -> None:
-    text = plans_table(plans, runs, NOW, 100)
+    rehearsed = {"C001": "3 d ago, READY"} if runs is not None else {}
+    text = plans_table(plans, runs, rehearsed, NOW, 100)
     for some in words:
         assert some in " ".join(text.split())
