@@ -36,7 +36,7 @@ FAULTS, ORDER = "tests/integration/test_faults.py", "tests/integration/test_phas
 MUTATIONS = [
     Mutation(
         "export",
-        "plugins/module_utils/_alembic_driver.py",
+        "plugins/module_utils/_alembic_file.py",
         'left = put_back(con, kept["tables"], tables(con, "copy", database.version_table), untouched)',
         "left: list[str] = []",
         f"{FAULTS}::test_a_failed_phase_is_recovered_with_every_value[git_revert]",
