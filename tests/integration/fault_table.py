@@ -142,6 +142,9 @@ def _table() -> list[Expected | LeftOut]:
 
     add("task fails", "verify", ("start", "end"), None, "Verify changes nothing, so a check fails there in one way.")
     add("task fails", UP_OR_DATABASE, "end", None, "In the middle of this one the work has been done.")
+    # It is looked at whether the unit is gone, whatever systemctl says.
+    add("task fails", "service_stop", "end", "recover", End("succeeded", OLD, 0, FREE, ()))
+    add("task fails", "service_stop", "end", "stop", "The run does not fail, so on_failure is not asked.")
     add("task fails", None, None, "recover", End("recovered", NEW, 2, FREE, failed))
     add("task fails", "service_start", None, "stop", End("failed", OLD_BUT_ONE, 2, FREE, failed))
     for phase, release in LEFT_AS_IT_IS:

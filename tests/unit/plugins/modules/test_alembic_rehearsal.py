@@ -256,7 +256,7 @@ def test_one_that_was_killed_is_cleared_up_by_the_next(tmp_path, monkeypatch, re
         assert shop.databases() != []
     else:
         assert traces(shop) != []
-    assert shop.run("rehearse").facts["destroys"] != []
+    assert shop.run("rehearse", wait=10.0).facts["destroys"] != []
     assert found(shop) == before and traces(shop) == []
 
 
