@@ -28,12 +28,12 @@ lint:
 	@tests/bootstrap dev
 	@$(IN_VENV) tests/lint
 
-# What runs on hosts is tested by ansible-test with every Python that a host may have, all else with the controller's.
+# What runs on hosts is tested by ansible-test with the oldest Python that a host may have, all else with the controller's.
 HOSTS := tests/unit/plugins/modules/ tests/unit/plugins/module_utils/
 
 test: lint
 	@tests/system-packages
-	@$(IN_VENV) tests/ansible-test units $(HOSTS)
+	@$(IN_VENV) tests/ansible-test units --python 3.8 $(HOSTS)
 	@$(IN_VENV) molecule/run test --all
 	@$(IN_VENV) pytest -n 2 --dist worksteal --durations 20 $(HOSTS:%=--ignore=%)
 
@@ -50,12 +50,14 @@ faults:
 	@tests/system-packages
 	@$(IN_VENV) pytest -n 2 --dist worksteal tests/integration/test_fault_matrix.py $(if $(ONLY),-k '$(ONLY)')
 
+# What is newer than that: the newest ansible-core and its Python, and each newer Python that a host may have.
 test-newest: export VENV := .venv-newest
 test-newest: export PYTHON := python3.13
 test-newest: export ANSIBLE_CORE := ansible-core
 # what depends on the host more than on Ansible, and what takes longest, is tried with one core
-test-newest: HOSTS += $(wildcard $(patsubst %,tests/integration/test_%.py,dependencies fault_matrix faults fleet odd_hosts release sample_app systemd verify))
+test-newest: ONCE := $(wildcard $(patsubst %,tests/integration/test_%.py,dependencies fault_matrix faults fleet odd_hosts release sample_app systemd systemd_refusals verify))
 test-newest:
 	@tests/bootstrap dev
 	@tests/system-packages
-	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" pytest -n 2 --dist worksteal $(HOSTS:%=--ignore=%)
+	@tests/ansible-test units $(HOSTS)
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" pytest -n 2 --dist worksteal $(HOSTS:%=--ignore=%) $(ONCE:%=--ignore=%)

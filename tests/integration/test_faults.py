@@ -122,7 +122,8 @@ def test_a_failed_phase_is_recovered_with_every_value(faulty: tuple[Ops, Fault],
     assert not (ops.root / "state" / "lock.json").exists()
 
 
-@PHASES
+# What comes after a stop is no matter of SQLite or supervisord, so one phase is enough.
+@pytest.mark.parametrize("faulty", FAULTS[1:2], ids=["alembic_downgrade"], indirect=True)
 def test_with_stop_it_fails_and_the_next_run_finishes(faulty: tuple[Ops, Fault], shop: Shop) -> None:
     ops, fault = faulty
     ops.extra["on_failure"] = "stop"
@@ -136,7 +137,6 @@ def test_with_stop_it_fails_and_the_next_run_finishes(faulty: tuple[Ops, Fault],
         assert word in run["summary"]
 
     ops.flag.unlink()
-    fault.mend(ops)
     done = ops.rollback()
     assert done.returncode == 0
     assert_rolled_back(shop, before)

@@ -106,11 +106,11 @@ def test_a_batch_that_fails_is_put_back_and_the_one_before_keeps_the_database(
     after = fleet.state()
     if bad == "web1":
         assert after == before
-    else:
-        revision = fleet.facts["revisions"]["good"]
-        assert after["database"] == {**before["database"], "revision": revision, "totals": None}
-        assert after["web1"]["health"] == 200
-        assert after["web2"] == before["web2"]
+        return
+    revision = fleet.facts["revisions"]["good"]
+    assert after["database"] == {**before["database"], "revision": revision, "totals": None}
+    assert after["web1"]["health"] == 200
+    assert after["web2"] == before["web2"]
     assert fleet_ops.rollback().returncode == 0
     assert_rolled_back(fleet, before)
 
