@@ -17,7 +17,8 @@ import os
 import typing as t
 from pathlib import Path
 
-from ._history import HistoryError, Store, now_utc, redacted, state_dir, store_url
+from ..module_utils._redact import redacted
+from ._history import HistoryError, Store, now_utc, state_dir, store_url
 
 
 @contextlib.contextmanager

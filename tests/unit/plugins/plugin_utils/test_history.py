@@ -16,12 +16,12 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from ansible_collections.changeops.rollback.plugins.module_utils._redact import redacted
 from ansible_collections.changeops.rollback.plugins.plugin_utils import _history
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history import (
     Asked,
     HistoryError,
     Store,
-    redacted,
     store_url,
 )
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history_process import Process, this_process
