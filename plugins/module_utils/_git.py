@@ -87,6 +87,16 @@ def named(files: t.Sequence[str]) -> str:
     return ", ".join(printable(name) for name in files[:SHOWN]) + more
 
 
+class AsOwner(Commands):
+    """Runs commands as ``uid``, where this is root: git refuses to read the work tree of somebody else."""
+
+    uid: int | None = None
+
+    def run(self, argv: t.Sequence[str | os.PathLike[str]], *args: t.Any, **kwargs: t.Any) -> Completed:
+        """Run ``argv`` as ``Commands.run`` does."""
+        return super().run(argv, *args, **dict(kwargs, uid=self.uid))
+
+
 class Git:
     """Git in one repository.
 
@@ -266,3 +276,10 @@ class Git:
             self.export(rev, into, path)
             file = into / path
             return file.read_bytes() if file.is_file() else None
+
+
+def git_of_owner(repo: str, commands: AsOwner) -> Git:
+    """Git in ``repo``, for root as the owner of it."""
+    if os.geteuid() == 0 and os.path.isdir(repo):
+        commands.uid = os.stat(repo).st_uid
+    return Git(commands, repo)

@@ -13,26 +13,16 @@ import hashlib
 import os
 import typing as t
 
-from ._command import Commands, Completed, PhaseError
+from ._command import Commands, PhaseError
 from ._env_file import read_environment
 from ._files import ABSENT, FILE, FOLDER, LINK, look, walk
-from ._git import Git, printable
+from ._git import AsOwner, git_of_owner, printable
 from ._read_database import database_at
 from ._redact import redact
 from ._service_systemd import Systemd
 from ._services import PATTERN, Service, read_states, services_from
 
 PART_TIMEOUT = 20.0  # seconds that one part may take, so that a database which hangs leaves time for the services
-
-
-class AsOwner(Commands):
-    """Runs commands as ``uid``, where this is root: git refuses to read the work tree of somebody else."""
-
-    uid: int | None = None
-
-    def run(self, argv: t.Sequence[str | os.PathLike[str]], *args: t.Any, **kwargs: t.Any) -> Completed:
-        """Run ``argv`` as ``Commands.run`` does."""
-        return super().run(argv, *args, **dict(kwargs, uid=self.uid))
 
 
 def read_status(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
@@ -81,16 +71,10 @@ def read_status(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     return dict(found, unread=unread)
 
 
-def _git(repo: str, commands: AsOwner) -> Git:
-    if os.geteuid() == 0 and os.path.isdir(repo):
-        commands.uid = os.stat(repo).st_uid
-    return Git(commands, repo)
-
-
 def _code(repo: str, commands: AsOwner) -> dict[str, t.Any]:
     """Commit, branch and changed files; for a release behind a symlink its folder's name too."""
     release = os.path.basename(os.path.realpath(repo)) if os.path.islink(repo) else ""
-    git = _git(repo, commands)
+    git = git_of_owner(repo, commands)
     try:
         git.top()
     except PhaseError:
@@ -140,7 +124,7 @@ def _files(paths: t.Sequence[str], repo: str | None, commands: AsOwner) -> dict[
 
 def _tracked(folder: str, commands: AsOwner) -> list[str] | None:
     """The files below ``folder`` that git tracks; None where it is in no work tree, or git tracks nothing there."""
-    git = _git(folder, commands)
+    git = git_of_owner(folder, commands)
     if git.run("rev-parse", "--is-inside-work-tree", check=False).out.strip() != "true":
         return None
     return git.names("ls-files", "--cached", "-z") or None
