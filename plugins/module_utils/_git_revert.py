@@ -40,7 +40,10 @@ def preflight(ctx: Context) -> Report:
     goal = _target(place, rehearsed, here["commit"])
     target = goal["target"]
     files = changes(rehearsed, here["commit"], target)
-    prepared = {"base": here["commit"], "branch": here["branch"], "files": files, **goal}
+    # What is not to be shipped again, once the run has succeeded.
+    release = here["commit"] if target != here["commit"] else ""
+    held = {"repo": str(place.repo), "commits": goal["reverts"], "release": release}
+    prepared = {"base": here["commit"], "branch": here["branch"], "files": files, "hold": held, **goal}
     if target == here["commit"]:
         shutil.rmtree(str(scratch), ignore_errors=True)
         return _report(
@@ -106,7 +109,8 @@ def _target(place: Place, scratch: Git, head: str) -> dict[str, t.Any]:
                 f"Commit {params['to']} is not an earlier commit of what is checked out in {git.repo} "
                 f"({head[:10]}). Look for it with: {git.say('log --oneline')}"
             )
-        return {"target": target, "what": f"Going back to {target[:10]}", "reverts": [], "merges": []}
+        reverts = git.line("rev-list", f"{target}..{head}").split()
+        return {"target": target, "what": f"Going back to {target[:10]}", "reverts": reverts, "merges": []}
     selection = revertible(git, params["commits"], head, params["mainline"])
     commits = selection.commits
     refuse_missing(git, scratch, selection)

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from ._command import PhaseError
 from ._files import put_link, remove
+from ._git import HASH
 from ._phase import Context, Report
 from ._release_layout import BAD, Layout, Release, names
 from ._restore_point import write_file
@@ -40,7 +41,9 @@ def preflight(ctx: Context) -> Report:
         return _report(layout, f"{layout.link}: {words}.", pending=pending, after=_state(goal or here))
     layout.refuse_deploy()
     target = _target(layout, ctx.params["from"], ctx.params["to"])
-    found = {"base": here.name, "link": layout.text, "target": target.name, "stage": "found", "mark": ""}
+    commits = [here.revision] if HASH.match(here.revision) and here.revision != target.revision else []
+    held = {"repo": str(layout.root), "commits": commits, "release": here.name if here != target else ""}
+    found = {"base": here.name, "link": layout.text, "target": target.name, "stage": "found", "mark": "", "hold": held}
     if target == here:
         msg = f"{layout.link} points to {target.title} already. Nothing to do."
         return _report(layout, msg, pending=False, after=_state(here), prepared=dict(found, stage="done"))

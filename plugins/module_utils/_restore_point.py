@@ -5,7 +5,9 @@
 
 Layout (directories 0700, files 0600; where phases of one run work as several accounts, see ``_shared``)::
 
-    <state dir>/                    /var/lib/changeops for root, else ~/.local/state/changeops
+    <state dir>/                    /var/lib/changeops for root, else ~/.local/state/changeops. 0711: anybody may go
+                                    through to hold.json, and nobody can list what else is there
+        hold.json                   0644, what must not be shipped again (see ``_hold``)
         lock.json                   which run works on this host (see the restore_point module)
         work.lock                   held with flock by whatever works on this host now
         <restore point id>/
@@ -27,6 +29,7 @@ import json
 import os
 import pwd
 import shutil
+import stat
 import time
 import typing as t
 from pathlib import Path
@@ -35,6 +38,7 @@ from ._command import PhaseError, end_group
 from ._shared import is_shared
 
 STANDALONE = "standalone"
+STATE_MODE = 0o711
 RESERVE, RESERVED = "reserve", 1 << 20  # bytes; the driver of Alembic and a few notes
 ANYBODYS = "/var/tmp/changeops"  # noqa: S108 (what a message suggests to accounts without a home)
 
@@ -135,12 +139,13 @@ def sha256_file(path: Path) -> str:
     return digest.hexdigest()
 
 
-def make_private(path: Path) -> None:
-    """Make ``path`` and its missing parents, each with mode 0700; what a run shares with its accounts stays so."""
+def make_private(path: Path, mode: int = 0o700) -> None:
+    """Make ``path`` and its missing parents, each with ``mode``; what a run shares with its accounts stays so."""
     for folder in reversed([folder for folder in (path, *path.parents) if not folder.exists()]):
-        folder.mkdir(mode=0o700, exist_ok=True)
-    if not is_shared(path):
-        path.chmod(0o700)
+        folder.mkdir(mode=mode, exist_ok=True)
+    # Another account of the run may not set what is as it should be.
+    if not is_shared(path) and stat.S_IMODE(path.stat().st_mode) != mode:
+        path.chmod(mode)
 
 
 class RestorePoint:
@@ -175,8 +180,9 @@ class RestorePoint:
         return self.root.name == STANDALONE
 
     def make(self) -> None:
-        """Make the directories, each 0700."""
-        for path in (self.state_dir, self.root, self.part):
+        """Make the directories, each 0700 but the state directory."""
+        make_private(self.state_dir, STATE_MODE)
+        for path in (self.root, self.part):
             make_private(path)
 
     def read(self) -> dict[str, t.Any]:
@@ -275,7 +281,7 @@ class WorkLock:
 
         :raises PhaseError: the holder still works, or could not be ended.
         """
-        make_private(self.path.parent)
+        make_private(self.path.parent, STATE_MODE)
         self.fd = os.open(str(self.path), os.O_RDWR | os.O_CREAT, 0o600)
         os.set_inheritable(self.fd, False)
         started = time.monotonic()

@@ -19,8 +19,18 @@ import typing as t
 from pathlib import Path
 
 from ._command import Commands, PhaseError
+from ._hold import hold
 from ._phase import DONE, STARTED
-from ._restore_point import STANDALONE, RestorePoint, WorkLock, make_private, read_json, user_name, write_json
+from ._restore_point import (
+    STANDALONE,
+    STATE_MODE,
+    RestorePoint,
+    WorkLock,
+    make_private,
+    read_json,
+    user_name,
+    write_json,
+)
 from ._shared import keep_to_owner, share
 from ._words import age
 
@@ -166,7 +176,7 @@ def opened(point: RunPoint, params: Params, check: bool, now: float | None = Non
         for other in point.unfinished_others():
             _close_info(Path(other["path"]), "abandoned", now)
         first = info or dict(
-            {key: params[key] for key in ("run", "change", "plan_digest", "executed_by", "controller")},
+            {key: params[key] for key in ("run", "change", "title", "plan_digest", "executed_by", "controller")},
             id=point.root.name,
             opened=now,
         )
@@ -190,13 +200,13 @@ def _give_access(point: RunPoint, others: t.Sequence[int]) -> None:
     """Let the accounts of the run, and nobody else, make their parts and take the work lock."""
     make_private(point.root)
     lock = point.state_dir / "work.lock"
+    keep_to_owner(point.state_dir, STATE_MODE)
     if others:
-        share(point.state_dir, others, "x")
         share(point.root, others, "rwx")
         share(lock, others, "rw")
     else:
-        for path in (point.state_dir, point.root, lock):
-            keep_to_owner(path)
+        keep_to_owner(point.root, 0o700)
+        keep_to_owner(lock, 0o600)
 
 
 def _clear_untouched(point: RunPoint, params: Params) -> None:
@@ -234,12 +244,14 @@ def closed(point: RunPoint, params: Params, check: bool, now: float | None = Non
     """Give the host back, and keep or remove the restore point as the outcome asks for."""
     now = time.time() if now is None else now
     outcome = params["outcome"]
+    warnings = []
     if check or not point.info():
         return {"changed": False, "msg": "There is no restore point to close.", "outcome": outcome}
     for part in point.parts():
         RestorePoint(str(point.root / part)).use_reserve()
     if outcome in ("succeeded", "recovered"):
         if any(part.get("changed") for part in point.parts().values()):
+            warnings = _hold(point, params, now) if outcome == "succeeded" else []
             _close_info(point.root, outcome, now)
             for scratch in point.root.glob("*/scratch"):
                 shutil.rmtree(str(scratch), ignore_errors=True)
@@ -256,7 +268,24 @@ def closed(point: RunPoint, params: Params, check: bool, now: float | None = Non
     if point.lock().get("run") == params["run"]:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(str(point.state_dir / "lock.json"))
-    return {"changed": False, "msg": msg, "outcome": outcome, "path": str(point.root)}
+    return {"changed": False, "msg": msg, "outcome": outcome, "path": str(point.root), "warnings": warnings}
+
+
+def _hold(point: RunPoint, params: Params, now: float) -> list[str]:
+    """Hold what was taken back here. Returns warnings: the rollback is done, and must not fail for want of a note."""
+    info, lock = point.info(), point.lock()
+    about = {
+        "change": info["change"],
+        "title": info.get("title", ""),
+        "run": params["run"],
+        "executed_by": (lock if lock.get("run") == params["run"] else info)["executed_by"],
+        "since": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now)),
+    }
+    try:
+        hold(point.state_dir, about, [part for part in point.parts().values() if part.get("progress") == DONE])
+    except (OSError, PhaseError) as exc:
+        return [f"{info['change']} is rolled back, but not held, so a deploy may ship it again: {exc}"]
+    return []
 
 
 def _close_info(root: Path, outcome: str, now: float) -> None:

@@ -3,10 +3,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """One restore point for the accounts that the phases of a run work as. Private to this collection.
 
-Root keeps it. An access list (POSIX ACL) lets the other accounts of the run, and nobody else, pass through the state
-directory, make their parts in the run's directory, and take the work lock. A part belongs to the account of its phase
-and is private as ever. The list is written as Linux keeps it, since hosts need not have ``setfacl``: a version, then
-for each entry a kind, rights and an account (include/uapi/linux/posix_acl_xattr.h).
+Root keeps it. An access list (POSIX ACL) lets the other accounts of the run, and nobody else, make their parts in the
+run's directory, and take the work lock. A part belongs to the account of its phase and is private as ever. The list is
+written as Linux keeps it, since hosts need not have ``setfacl``: a version, then for each entry a kind, rights and an
+account (include/uapi/linux/posix_acl_xattr.h).
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ def share(path: Path, uids: t.Iterable[int], rights: str) -> None:
         ) from exc
 
 
-def keep_to_owner(path: Path) -> None:
+def keep_to_owner(path: Path, mode: int) -> None:
     """Take back what was shared."""
     if is_shared(path):
         os.removexattr(str(path), _LIST)
-    path.chmod(0o700 if path.is_dir() else 0o600)
+    path.chmod(mode)

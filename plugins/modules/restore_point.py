@@ -14,6 +14,8 @@ description:
     point. It is a directory on the host with mode 0700.
   - Used by the role C(changeops.rollback.run). The phases fill the restore point.
   - Lock and restore point are the run's own book-keeping, so it never reports a change of the host.
+  - A run that succeeded leaves C(hold.json) beside its restore point, with the commits that it took back, for
+    M(changeops.rollback.hold) and for scripts that deploy.
   - Where the phases of a run work as several accounts, root keeps the restore point and lets these accounts in, and
     nobody else.
 author:
@@ -52,6 +54,10 @@ options:
     required: true
   change:
     description: The change that is rolled back.
+    type: str
+    default: ""
+  title:
+    description: The title of its plan, for the hold.
     type: str
     default: ""
   plan_digest:
@@ -100,6 +106,7 @@ attributes:
     support: full
 seealso:
   - module: changeops.rollback.backup
+  - module: changeops.rollback.hold
 """
 
 EXAMPLES = r"""
@@ -191,6 +198,7 @@ def main():
             "restore_point": {"type": "str", "required": True},
             "run": {"type": "str", "required": True},
             "change": text,
+            "title": text,
             "plan_digest": text,
             "executed_by": text,
             "controller": text,

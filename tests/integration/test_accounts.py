@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import typing as t
 from pathlib import Path
 
@@ -53,7 +54,11 @@ def test_rolled_back_by_root_and_an_owner_who_share_one_restore_point(
             assert "Permission denied" in done.stderr, (user, command)
     theirs = systemd_shop.host.run("cat", f"{point}/2-service_stop/state.json", user="shop", check=False)
     assert "Permission denied" in theirs.stderr
-    assert systemd_shop.host.sh(f"find {STATE} -maxdepth 2 -perm /007") == ""
+    open_to_all = systemd_shop.host.sh(f"find {STATE} -maxdepth 2 -perm /007 -printf '%f %m\\n' | sort")
+    assert open_to_all.split("\n") == ["changeops 711", "hold.json 644"]
+    for user in ("shop", "nobody"):
+        held = json.loads(systemd_shop.host.run("cat", f"{STATE}/hold.json", user=user).stdout)["held"]
+        assert [one["commits"][0][:7] for one in held] == [systemd_shop.facts["commits"]["bad"][:7]]
 
 
 def test_put_back_when_it_fails(as_deploy: HostOps, systemd_shop: SystemdShop) -> None:

@@ -115,7 +115,8 @@ def names_that_are_not_ascii(shop: SystemdShop, ops: HostOps) -> t.Iterator[None
     shop.host.sh(f"echo größer > {wanted}; echo groß > {source}; chmod 600 {wanted}", user="shop")
     yield
     assert shop.host.sh(f"cat {wanted}") == "groß"
-    assert shop.host.sh("find /var/lib/changeops -maxdepth 2 -perm /007") == ""
+    open_to_all = shop.host.sh("find /var/lib/changeops -maxdepth 2 -perm /007 -printf '%f %m\\n' | sort")
+    assert open_to_all.split("\n") == ["changeops 711", "hold.json 644"]
     kept = shop.host.sh("find /var/lib/changeops -name 'gr*.conf'")
     assert kept.endswith("/etc/größe.conf")
     assert "Permission denied" in shop.host.run("cat", kept, user="nobody", check=False).stderr

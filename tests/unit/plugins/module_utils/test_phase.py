@@ -133,7 +133,8 @@ def test_alone_a_finished_use_is_forgotten_and_an_interrupted_one_is_kept(tmp_pa
 def test_the_part_is_private(tmp_path: Path, number: Number) -> None:
     point = at(tmp_path)
     run_step("preflight", PARAMS, point, number.functions)
-    for path in (point.state_dir, point.root, point.part):
+    assert point.state_dir.stat().st_mode & 0o777 == 0o711, "a deploy may read hold.json there, and not look around"
+    for path in (point.root, point.part):
         assert path.stat().st_mode & 0o777 == 0o700, path
     assert (point.part / "state.json").stat().st_mode & 0o777 == 0o600
 

@@ -27,7 +27,7 @@ LOCKED = (
 
 def params(run: str, **changes: object) -> dict[str, t.Any]:
     base = {"run": run, "change": "C001", "plan_digest": "d1", "executed_by": "dana", "controller": "dana@ops1"}
-    free = {"finished_runs": [], "break_lock": "", "wait": 5.0, "keep": 5, "accounts": [], "outcome": None}
+    free = {"title": "", "finished_runs": [], "break_lock": "", "wait": 5.0, "keep": 5, "accounts": [], "outcome": None}
     return {**base, **free, **changes}
 
 
