@@ -63,6 +63,13 @@ MUTATIONS = [
         "tests/unit/plugins/modules/test_restore_point.py::test_a_resume_never_works_beside_what_was_left_behind",
     ),
     Mutation(
+        "hold",
+        "plugins/module_utils/_hold_check.py",
+        "if full and is_reverted(git, full, commit):",
+        "if full:",
+        "tests/unit/plugins/modules/test_hold.py::test_not_to_be_shipped",
+    ),
+    Mutation(
         "barrier between phases",
         "roles/run/tasks/phases.yml",
         'loop: "{{ rollback_plan.batches }}"',
