@@ -16,9 +16,11 @@ from ansible_collections.changeops.rollback.plugins.plugin_utils import _status_
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history import HistoryError, Store, now_utc
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history_process import this_process
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history_spool import open_store
+from ansible_collections.changeops.rollback.plugins.plugin_utils._stack import stack_of
 
 ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "plans": {"type": "list", "elements": "dict", "default": []},
+    "changes": {"type": "list", "elements": "dict", "default": []},
     "found": {"type": "dict", "default": {}},
     "url": {"type": "str", "no_log": True},
 }
@@ -60,7 +62,11 @@ class ActionModule(ActionBase):
         rows = [view.row(host, found[host]) if host in found else view.Row(host, said=LEFT_OUT) for host in hosts]
         width = max(width, 80)
         known = None if without else runs
-        text = [view.plans_table(plans, known, rehearsed, now_utc(), width), view.truth_table(rows, width)]
+        places = [plan["place"] for plan in args["changes"] or plans if plan.get("place")]
+        stack = stack_of(places, found)
+        text = [view.plans_table(plans, known, rehearsed, now_utc(), width, stack), view.truth_table(rows, width)]
         Display().display("\n" + "\n\n".join([*text, *([f"The history cannot be read. {without}"] if without else [])]))
         odd = sorted({host for host, _column, _name in view.odd_ones(rows)})
-        return dict(result, changed=False, runs=runs, odd=odd)
+        above = {plan["change"]: stack.above(plan["change"]) for plan in plans}
+        under = {change: uppers for change, uppers in above.items() if uppers}
+        return dict(result, changed=False, runs=runs, under=under, odd=odd)

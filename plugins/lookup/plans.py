@@ -41,6 +41,8 @@ _list:
     - C(fault) says why the plan cannot be run, and is empty where it can.
     - C(hosts) are the names of the hosts of the plan and its phases. C(accounts) are the ways in which phases become a
       user, each with the names of its hosts.
+    - C(place) tells where the change lies among others, for the filter P(changeops.rollback.stack#filter) and, in its
+      C(look), for the module M(changeops.rollback.status). It is empty where the plan has faults.
   type: list
   elements: dict
   sample:
@@ -50,16 +52,27 @@ _list:
       digest: 4b2a6e0c7d0f6c1bb3a1f1a1cf0b7f6b3cc1a0c4b7e2a1d0f9e8d7c6b5a49382
       hosts: [web1, web2]
       accounts: [{become: true, become_user: shop, hosts: [web1, web2], phases: [1-git_revert]}]
+      place:
+        change: C001
+        path: changes/C001.yml
+        date: "2026-11-20"
+        hosts: [web1, web2]
+        from: [8ae1f0c2]
+        to: [51b7d9aa]
+        never: ""
+        look: {change: C001, commits: [4f1c2e9], config: []}
 """
 
 import typing as t
+from pathlib import Path
 
 from ansible.errors import AnsibleError
 from ansible.inventory.manager import InventoryManager
 from ansible_collections.changeops.rollback.plugins.lookup.plan import LookupModule as PlanLookup
-from ansible_collections.changeops.rollback.plugins.lookup.plan import _match
+from ansible_collections.changeops.rollback.plugins.lookup.plan import _match, _shown
 from ansible_collections.changeops.rollback.plugins.plugin_utils._plan import Plan, list_plans
 from ansible_collections.changeops.rollback.plugins.plugin_utils._plan_yaml import PlanError
+from ansible_collections.changeops.rollback.plugins.plugin_utils._stack import place_of
 
 
 class LookupModule(PlanLookup):
@@ -77,7 +90,8 @@ class LookupModule(PlanLookup):
                     raise AnsibleError(str(error)) from error
                 more = len(error.faults) - 1
                 fault = f"{str(error).splitlines()[0]}{f' And {more} more.' if more else ''}"
-                plans.append({"change": change, "title": "", "fault": fault, "digest": "", "hosts": [], "accounts": []})
+                named_only = {"change": change, "title": "", "digest": "", "fault": fault}
+                plans.append({**named_only, "hosts": [], "accounts": [], "place": {}})
         return plans
 
 
@@ -91,5 +105,6 @@ def _standing(plan: Plan, inventory: InventoryManager) -> dict[str, t.Any]:
     elif not hosts:
         fault = f"its hosts ({', '.join(plan.patterns)}) are not in the inventory."
     accounts = [dict(account, hosts=_match(inventory, account["hosts"])) for account in plan.accounts]
+    place = place_of(plan, hosts, _shown(Path(plan.path)))
     named = {"change": plan.change, "title": plan.title, "digest": plan.digest}
-    return {**named, "fault": fault, "hosts": hosts, "accounts": accounts}
+    return {**named, "fault": fault, "hosts": hosts, "accounts": accounts, "place": place}

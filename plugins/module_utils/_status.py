@@ -21,6 +21,7 @@ from ._read_database import database_at
 from ._redact import redact
 from ._service_systemd import Systemd
 from ._services import PATTERN, Service, read_states, services_from
+from ._stack import changes_in, migrations_in
 
 PART_TIMEOUT = 20.0  # seconds that one part may take, so that a database which hangs leaves time for the services
 
@@ -29,7 +30,9 @@ def read_status(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     """All parts of the module's options, as JSON values without secrets.
 
     ``code`` is None where no repository is given, ``services`` and ``revisions`` are by name, ``files`` are SHA-256 by
-    path, ``digest`` is one of all files. ``unread``: a sentence for each part that cannot be read.
+    path, ``digest`` is one of all files. ``changes`` and ``migrations`` are what ``_stack`` tells, where several
+    changes are asked for.
+    ``unread``: a sentence for each part that cannot be read.
     """
     found: dict[str, t.Any] = {
         "repo": params["repo"] or "",
@@ -38,6 +41,8 @@ def read_status(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
         "digest": "",
         "files": {},
         "services": {},
+        "changes": {},
+        "migrations": {},
     }
     unread: dict[str, str] = {}
     environ, timeout = dict(os.environ), min(params["timeout"], PART_TIMEOUT)
@@ -61,6 +66,10 @@ def read_status(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     found.pop("environment", None)
     if params["repo"]:
         read("code", lambda: _code(params["repo"], t.cast(AsOwner, commands(AsOwner))))
+    if found["code"] and found["code"]["commit"]:
+        git = _git(params["repo"], t.cast(AsOwner, commands(AsOwner)))
+        read("changes", lambda: changes_in(git, params["changes"], params["config"]))
+        read("migrations", lambda: migrations_in(git) if found["changes"] else {})
     if params["databases"]:
         read("revisions", lambda: _revisions(params["databases"], commands()))
     if params["config"]:

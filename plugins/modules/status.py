@@ -11,7 +11,7 @@ module: status
 short_description: Read how an app stands on a host
 description:
   - Reads the commit, branch and changed files of an app's code, the revision of its database, digests of its config and
-    the states of its services.
+    the states of its services. Of changes it tells where in the code they lie.
   - It changes nothing. What cannot be read is said in RV(unread), and all the rest is returned all the same.
   - Where it runs as root, git runs as the owner of the work tree.
 author:
@@ -36,6 +36,31 @@ options:
         O(environment_files) with the whole URL.
     type: dict
     default: {}
+  changes:
+    description:
+      - Changes that are looked for in the code at O(repo), to tell which of them lie on top of others. Of one alone
+        nothing is told.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      change:
+        description: ID of the change.
+        type: str
+        required: true
+      commits:
+        description:
+          - Its commits, as hashes, tags or ranges. Those that are not in the history of what is checked out count
+            for nothing.
+        type: list
+        elements: str
+        default: []
+      config:
+        description:
+          - Files and folders that its rollback restores, absolute or relative to O(repo). By default they are those
+            of O(config).
+        type: list
+        elements: path
   environment_files:
     description: Files on the host with C(KEY=value) lines, for the commands that read a database or a service.
     type: list
@@ -67,6 +92,11 @@ EXAMPLES = r"""
     config: [config, /etc/shop/shop.env]
     databases:
       ${SHOP_DATABASE_URL}: alembic_version
+    changes:
+      - change: C001
+        commits: [4f1c2e9]
+      - change: C003
+        commits: [v1.5.0]
     environment_files: [/etc/shop/shop.env]
     services:
       - name: shop-web
@@ -108,9 +138,26 @@ services:
   returned: success
   type: dict
   sample: {shop-web: running}
+changes:
+  description:
+    - How each of O(changes) stands in the code. C(state) is V(here) where a commit of it is, V(gone) where all were
+      reverted or never came, and V(unknown) where it names none.
+    - C(commits) are the numbers of those of its commits that are here, the first one of the history being V(0).
+      C(files) gives the same for each file that they touched, if another change touched it too or one restores it as
+      config.
+    - C(config) are the files and folders that its rollback restores, relative to the top of the work tree.
+  returned: success
+  type: dict
+  sample: {C003: {state: here, commits: [40, 41], files: {shop/main.py: [41]}, config: [config]}}
+migrations:
+  description: The revisions of Alembic's migrations in the code, each with those that it builds on, for O(changes).
+  returned: success
+  type: dict
+  sample: {8ae1f0c2: [51b7d9aa], 51b7d9aa: []}
 unread:
   description:
-    - What could not be read and why. Keys are C(environment), C(code), C(revisions), C(files) and C(services).
+    - What could not be read and why. Keys are C(environment), C(code), C(changes), C(migrations), C(revisions),
+      C(files) and C(services).
   returned: success
   type: dict
   sample: {revisions: there is no file /srv/shop/shop.db on this host. Give the path of the SQLite file.}
@@ -128,6 +175,16 @@ def main():
             "repo": {"type": "path"},
             "config": {"type": "list", "elements": "path", "default": []},
             "databases": {"type": "dict", "default": {}},
+            "changes": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "change": {"type": "str", "required": True},
+                    "commits": {"type": "list", "elements": "str", "default": []},
+                    "config": {"type": "list", "elements": "path"},
+                },
+            },
             "services": SERVICES_ARGUMENT,
             "environment_files": {"type": "list", "elements": "path", "default": []},
             "timeout": {"type": "float", "default": 60.0},

@@ -12,6 +12,7 @@ short_description: Show the plans, and how the app stands on each host
 description:
   - Shows each plan with its last run, and a line for each host with the commit, branch, changed files, revision, digest
     of the config and service states that M(changeops.rollback.status) found there.
+  - Of a plan whose change lies under later ones it names these, and below the table the order to roll back in.
   - Behind what differs from most hosts stands an exclamation mark, and below the table what it is on the others. Hosts
     are compared where the last part of O(found)'s C(repo) is the same; a release's symlink is left out of that.
   - It works on the controller, so run it once. Where the history cannot be read, the last runs are left out.
@@ -22,6 +23,11 @@ extends_documentation_fragment:
 options:
   plans:
     description: Plans, as P(changeops.rollback.plans#lookup) gives them. Hosts of theirs that O(found) lacks are named.
+    type: list
+    elements: dict
+    default: []
+  changes:
+    description: All plans, so that it is seen which changes lie on top of those of O(plans). By default O(plans).
     type: list
     elements: dict
     default: []
@@ -52,6 +58,11 @@ runs:
   returned: success
   type: dict
   sample: {C001: {id: 20261122T231500-C001-1a2b, outcome: succeeded, summary: 7 phases done on 3 hosts.}}
+under:
+  description: For each change of O(plans) that lies under others, these, newest first.
+  returned: success
+  type: dict
+  sample: {C001: [C003]}
 odd:
   description: The hosts on which something differs.
   returned: success

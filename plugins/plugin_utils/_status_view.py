@@ -14,6 +14,8 @@ from pathlib import Path
 
 from ..module_utils._redact import redact
 from ..module_utils._words import age, listed
+from ._stack import Stack
+from ._stack_view import orders, under
 
 Values = t.Mapping[str, t.Any]
 
@@ -70,8 +72,9 @@ def plans_table(
     rehearsed: t.Mapping[str, str],
     now: datetime.datetime,
     width: int,
+    stack: Stack,
 ) -> str:
-    """The plans, each with its last run and its last rehearsal.
+    """The plans, each with its last run and its last rehearsal and, where some lie under others, with those.
 
     :arg plans: each with ``change``, ``title`` and ``fault``, why it cannot be run, if so.
     :arg runs: the last run by change, as ``Store.runs`` gives it; None where they cannot be read.
@@ -79,18 +82,21 @@ def plans_table(
     """
     if not plans:
         return NO_PLANS
+    lies = {plan["change"]: under(stack, plan["change"]) for plan in plans}
     cells = []
     for plan in plans:
-        run, last = (runs or {}).get(plan["change"]), [rehearsed.get(plan["change"], "?"), plan["title"]]
-        if run is None:
-            cells.append([plan["change"], NEVER if runs is not None else "?", "", "", *last])
-            continue
-        started = datetime.datetime.fromisoformat(run["started"])
-        outcome = run["outcome"] or "running"
-        when = run["started"][:16].replace("T", " ")
-        cells.append([plan["change"], when, age((now - started).total_seconds()), outcome, *last])
-    lines = _columns(["change", "last run (UTC)", "age", "outcome", "rehearsed", "title"], cells, width)
+        run = (runs or {}).get(plan["change"])
+        last = [NEVER if runs is not None else "?", "", ""]
+        if run is not None:
+            started = datetime.datetime.fromisoformat(run["started"])
+            when = run["started"][:16].replace("T", " ")
+            last = [when, age((now - started).total_seconds()), run["outcome"] or "running"]
+        last.append(rehearsed.get(plan["change"], "?"))
+        cells.append([plan["change"], *last, *([lies[plan["change"]]] if any(lies.values()) else []), plan["title"]])
+    stacked = ["stack"] if any(lies.values()) else []
+    lines = _columns(["change", "last run (UTC)", "age", "outcome", "rehearsed", *stacked, "title"], cells, width)
     notes = [f"{plan['change']}: {plan['fault']}" for plan in plans if plan["fault"]]
+    notes += orders(stack, lies)
     return "\n".join([*lines, *_notes(notes, width)])
 
 

@@ -17,7 +17,15 @@ PLANS = [
     {"change": "C001", "title": "Add totals", "hosts": ["web1", "web2", "web3", "web4"], "fault": "", "digest": "d1"},
     {"change": "C002", "title": "Add taxes", "hosts": ["web1"], "fault": "", "digest": "d2"},
 ]
+# One more plan than is shown, with what tells where its change lies.
+CHANGES = [
+    {"place": {"change": change, "date": "", "hosts": ["web1"], "from": [], "to": []}} for change in ("C001", "C003")
+] + [{"place": {}}]
 AWAY = "sqlite:////proc/none/history.sqlite"
+
+
+def stands(number: int) -> dict[str, t.Any]:
+    return {"state": "here", "commits": [number], "files": {"app.py": [number]}, "config": []}
 
 
 def found(commit: str) -> dict[str, t.Any]:
@@ -33,9 +41,13 @@ def test_status_table(tmp_path: Path, run_tasks: t.Callable[..., str]) -> None:
         run = store.open_run(Asked("C001", "d1", "dana", "dana@ops1", check_mode=check_mode), here)
         with store.transaction() as connection:
             store.end_run(connection, run["id"], outcome, "", utc(now_utc()))
-    hosts = {"web1": found("beef"), "web2": found("cafe"), "web3": found("beef")}
+    lies = {change: stands(number) for number, change in enumerate(("C001", "C002", "C003"))}
+    hosts = {"web1": {**found("beef"), "changes": lies}, "web2": found("cafe"), "web3": found("beef")}
     tasks: list[dict[str, t.Any]] = [
-        {"changeops.rollback.status_table": {"plans": PLANS, "found": hosts, "url": where}, "register": name}
+        {
+            "changeops.rollback.status_table": {"plans": PLANS, "changes": CHANGES, "found": hosts, "url": where},
+            "register": name,
+        }
         for name, where in (("there", url), ("away", AWAY))
     ]
     kept = {"dest": f"{tmp_path}/results.json", "content": "{{ {'there': there, 'away': away} | to_json }}"}
@@ -54,6 +66,9 @@ def test_status_table(tmp_path: Path, run_tasks: t.Callable[..., str]) -> None:
     assert results["away"]["runs"] == {}
     for shown in (with_history, without):
         assert "web2 is odd: commit cafecafeca, most have beefbeefbe." in shown
+        assert "under C003" in next(line for line in shown.splitlines() if "Add totals" in line)
+        assert "The order to roll back in: C003, then C001." in shown
         assert "web4  not asked: --limit leaves it out" in shown
     assert results["there"]["odd"] == results["away"]["odd"] == ["web2"]
+    assert results["there"]["under"] == {"C001": ["C003"]}
     assert not results["there"]["changed"]

@@ -59,6 +59,7 @@ def asked(place, **changes):
         "config": ["config/", str(place / "shop.env")],
         "databases": {"${SHOP_URL}": "alembic_version"},
         "services": [service(place, "web"), service(place, "worker")],
+        "changes": [],
         "environment_files": [str(place / "shop.env")],
         "timeout": 30.0,
     }

@@ -9,6 +9,7 @@ import datetime
 import typing as t
 
 import pytest
+from ansible_collections.changeops.rollback.plugins.plugin_utils._stack import Overlap, Stack
 from ansible_collections.changeops.rollback.plugins.plugin_utils._status_view import plans_table, row, truth_table
 
 OLD, NEW = "51d0e2f0" * 5, "8ae1f0c2" * 5
@@ -185,6 +186,55 @@ NOW = datetime.datetime(2026, 11, 23, 1, 20, tzinfo=datetime.UTC)
 )
 def test_plans(plans: list, runs: dict | None, words: list[str]) -> None:
     rehearsed = {"C001": "3 d ago, READY"} if runs is not None else {}
-    text = plans_table(plans, runs, rehearsed, NOW, 100)
+    text = plans_table(plans, runs, rehearsed, NOW, 100, Stack({}, {}))
     for some in words:
         assert some in " ".join(text.split())
+    assert "stack" not in text
+
+
+# What lies on what, the words in the plans' lines, and what stands below the table.
+STACKS = {
+    "one on one": (["1<3"], {"C001": "under C003", "C002": "", "C003": ""}, ["C003, then C001."]),
+    "one on another on a third": (
+        ["1<2", "2<3"],
+        {"C001": "under C002", "C002": "under C003", "C003": ""},
+        ["C003, then C002, then C001."],
+    ),
+    "one on two, said once": (
+        ["1<3", "2<3"],
+        {"C001": "under C003", "C002": "under C003", "C003": ""},
+        ["C003, then C002, then C001."],
+    ),
+    "two on one": (
+        ["1<2", "1<3"],
+        {"C001": "under C003, C002", "C002": "", "C003": ""},
+        ["C003, then C002, then C001."],
+    ),
+    "on each other": (
+        ["1<2", "2<1"],
+        {"C001": "under C002", "C002": "under C001", "C003": ""},
+        ["C002 and C001 lie on top of each other: roll them back as one, with one plan."],
+    ),
+    "of which only some are shown": (
+        ["4<5", "1<4"],
+        {"C001": "under C004", "C002": ""},
+        ["C005, then C004, then C001."],
+    ),
+    "of which none is shown": (["4<5"], {"C001": "", "C002": ""}, []),
+}
+
+
+@pytest.mark.parametrize("case", STACKS)
+def test_plans_that_lie_under_others(case: str) -> None:
+    pairs, cells, below = STACKS[case]
+    overlaps: dict[str, dict[str, Overlap]] = {}
+    for lower, upper in (pair.split("<") for pair in pairs):
+        overlaps.setdefault(f"C00{lower}", {})[f"C00{upper}"] = Overlap(files=frozenset("a"))
+    stack = Stack(overlaps, {f"C00{number}": (number,) for number in range(1, 6)})
+    text = plans_table([{**PLAN, "change": change} for change in cells], {"C001": RUN}, {}, NOW, 120, stack)
+    head, _rule, *lines = text.split("\n\n")[0].splitlines()
+    start = head.index("stack") if "stack" in head else 0
+    shown = [line[start:].removesuffix(PLAN["title"]).strip() if start else "" for line in lines]
+    assert dict(zip(cells, shown, strict=True)) == cells
+    assert [note for note in below if note in " ".join(text.split())] == below
+    assert text.count("The order to roll back in: ") == sum("then" in note for note in below)
