@@ -60,7 +60,7 @@ _list:
         from: [8ae1f0c2]
         to: [51b7d9aa]
         never: ""
-        look: {change: C001, commits: [4f1c2e9], config: []}
+        look: {change: C001, commits: [4f1c2e9], to: "", config: []}
 """
 
 import typing as t

@@ -84,6 +84,17 @@ class History:
                 undone.update(dict.fromkeys(self._git.line("rev-list", commit, f"^{commit}^1").split(), True))
         return {commit for commit in commits if undone.get(commit)}
 
+    def after(self, name: str) -> dict[int, list[str]] | None:
+        """What going back to a commit takes along: the files, by the number of that commit; nothing where HEAD is it.
+
+        None where there is no such commit.
+        """
+        commit = self._one(name)
+        if commit not in self.number:
+            return None
+        names = self._git.names("diff", "--name-only", "--no-renames", "--no-ext-diff", "-z", commit, "HEAD")
+        return {self.number[commit]: names} if names else {}
+
     def touched(self, commits: t.Collection[str]) -> dict[str, list[str]]:
         """The files, by commit, that each changed; a merge by what it brought to its first parent."""
         if not commits:
@@ -109,7 +120,8 @@ def changes_in(git: Git, asked: t.Sequence[Asked], config: t.Sequence[str]) -> d
     others touched too, or that are somebody's config. ``config``: its paths, relative to the top of the work tree where
     they are in there.
 
-    :arg asked: each with ``change``, ``commits`` and ``config``, which is None for the app's own.
+    :arg asked: each with ``change``, ``commits``, ``to`` (without commits: what its rollback goes back to, which stands
+        for all that came after it) and ``config``, which is None for the app's own.
     :arg config: that of the app; what is outside the work tree is every change's, and tells nothing.
     :raises PhaseError: there is no work tree, or no commit.
     """
@@ -124,16 +136,20 @@ def changes_in(git: Git, asked: t.Sequence[Asked], config: t.Sequence[str]) -> d
     times: dict[str, int] = {}
     for one in asked:
         change, files = one["change"], t.cast("dict[str, Numbers]", {})
-        for commit in sorted(left[change], key=history.number.__getitem__):
-            for name in touched.get(commit, []):
-                files.setdefault(printable(name), []).append(history.number[commit])
+        here: dict[int, list[str]] | None = None
+        if one["commits"]:
+            here = {history.number[commit]: touched.get(commit, []) for commit in left[change]}
+        elif one.get("to"):
+            here = history.after(one["to"])
+        for number, names in sorted((here or {}).items()):
+            for name in names:
+                files.setdefault(printable(name), []).append(number)
         times.update({name: times.get(name, 0) + 1 for name in files})
-        numbers = sorted(history.number[commit] for commit in left[change])
         given = one.get("config")
         paths = [_place(git, top, path) for path in (config if given is None else given)]
         found[change] = {
-            "state": HERE if numbers else GONE if one["commits"] else UNKNOWN,
-            "commits": numbers,
+            "state": HERE if here else UNKNOWN if here is None else GONE,
+            "commits": sorted(here or ()),
             "files": files,
             "config": sorted({path for path in paths if given is not None or not os.path.isabs(path)}),
         }

@@ -55,6 +55,12 @@ options:
         type: list
         elements: str
         default: []
+      to:
+        description:
+          - Without O(changes[].commits), the commit that its rollback goes back to. It stands for all that came after
+            it.
+        type: str
+        default: ""
       config:
         description:
           - Files and folders that its rollback restores, absolute or relative to O(repo). By default they are those
@@ -182,6 +188,7 @@ def main():
                 "options": {
                     "change": {"type": "str", "required": True},
                     "commits": {"type": "list", "elements": "str", "default": []},
+                    "to": {"type": "str", "default": ""},
                     "config": {"type": "list", "elements": "path"},
                 },
             },

@@ -132,7 +132,8 @@ def place_of(plan: Plan, hosts: t.Sequence[str], shown: str) -> dict[str, t.Any]
         for end in ("from", "to")
     }
     reason = f"{plan.change} cannot be rolled back: {plan.reason}" if not plan.possible else ""
-    look = {"change": plan.change, "commits": plan.commits, "config": _config(plan)}
+    back = [str(phase.vars["git_revert_to"]) for phase in plan.phases if phase.vars.get("git_revert_to")]
+    look = {"change": plan.change, "commits": plan.commits, "to": "".join(back[:1]), "config": _config(plan)}
     return {"change": plan.change, "path": shown, "date": plan.date, "hosts": list(hosts), **ends, "never": reason} | {
         "look": look
     }

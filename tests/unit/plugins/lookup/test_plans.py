@@ -76,7 +76,7 @@ def test_each_plan_says_how_it_stands(found: t.Callable, change: str, hosts: lis
 def test_each_plan_tells_where_its_change_lies(found: t.Callable) -> None:
     places = {plan["change"]: plan["place"] for plan in found()}
     assert (places["C001"]["path"], places["C001"]["hosts"]) == ("changes/C001.yml", ["web1", "web2", "db1"])
-    assert places["C001"]["look"] == {"change": "C001", "commits": [], "config": []}
+    assert places["C001"]["look"] == {"change": "C001", "commits": [], "to": "", "config": []}
     assert places["C002"]["never"] == "C002 cannot be rolled back: The data is gone"
     assert places["C005"] == {}, "one with faults tells nothing"
 

@@ -16,11 +16,11 @@ from ansible_collections.changeops.rollback.tests.unit.plugins.modules.git_work_
 
 
 def told(repo, asked, config=()):
-    """What the module tells of changes given as {ID: commits}, or {ID: (commits, config)}."""
-    rows = [{"change": change, "commits": given, "config": []} for change, given in asked.items()]
-    for row in rows:
-        if isinstance(row["commits"], tuple):
-            row["commits"], row["config"] = row["commits"]
+    """What the module tells of changes given as {ID: commits}, or {ID: options}."""
+    rows = []
+    for change, given in asked.items():
+        more = given if isinstance(given, dict) else {"commits": given}
+        rows.append({"change": change, "commits": [], "to": "", "config": [], **more})
     params = {"repo": str(repo.path), "config": list(config), "databases": {}, "services": [], "environment_files": []}
     found = read_status(dict(params, changes=rows, timeout=30.0))
     assert found["unread"] == {}
@@ -140,6 +140,18 @@ CASES = {
             "C004": ("here", {"one": [6]}),
         },
     ),
+    "a rollback that goes back to a commit": (
+        lambda repo: {"C001": {"to": repo.good}, "C003": [app(repo, "three", z="z\n")]},
+        {"C001": ("here", {"app.py": [0], "z": [0]}), "C003": ("here", {"app.py": [3], "z": [3]})},
+    ),
+    "a rollback that went back to it": (
+        lambda repo: {"C001": {"to": repo.last}, "C003": [repo.bad]},
+        {"C001": ("gone", {}), "C003": ("here", {})},
+    ),
+    "a rollback that goes back to a release by its name": (
+        lambda repo: {"C001": {"to": "20261101093000"}, "C003": [repo.bad]},
+        {"C001": ("unknown", {}), "C003": ("here", {})},
+    ),
     "on another branch": (elsewhere, {"C001": ("here", {}), "C003": ("gone", {})}),
     "commits of another repository, words and nothing": (
         lambda repo: {"C001": [repo.bad], "C002": ["4f1c2e9", "a..b"], "C003": ["HEAD", "main", "--all"], "C004": []},
@@ -204,13 +216,14 @@ def test_a_hundred_changes_take_no_more_calls_than_two(repo, monkeypatch):
 def test_config_by_its_place_in_the_work_tree(repo, of_plan, shared, expected):
     """Below the top of the work tree too, as an app that has its folder there says it."""
     three = repo.commit("Three", {"lib/x.py": "three\n"})
-    found = changes(repo, {"C001": ([repo.bad], of_plan), "C003": [three]}, shared)
+    found = changes(repo, {"C001": {"commits": [repo.bad], "config": of_plan}, "C003": [three]}, shared)
     assert found["C001"]["config"] == expected
     assert found["C003"]["config"] == []
     assert found["C003"]["files"] == ({"lib/x.py": [3]} if "lib" in expected else {})
     assert found["C001"]["commits"] == [1]
     below = Repo(repo.path / "lib", repo.path)
-    assert changes(below, {"C001": ([repo.bad], ["x.py"]), "C003": [three]})["C003"]["files"] == {"lib/x.py": [3]}
+    there = changes(below, {"C001": {"commits": [repo.bad], "config": ["x.py"]}, "C003": [three]})
+    assert there["C003"]["files"] == {"lib/x.py": [3]}
 
 
 def test_a_shallow_clone_tells_of_what_it_has(repo):

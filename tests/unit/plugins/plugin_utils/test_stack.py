@@ -316,7 +316,7 @@ ENV = "/etc/shop.env"
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        (plan(), {"from": [], "to": [], "commits": [], "config": []}),
+        (plan(), {"from": [], "to": [], "commits": [], "config": [], "back": ""}),
         (
             plan(
                 ("alembic_downgrade", {"alembic_downgrade_from": "8ae1", "alembic_downgrade_to": ["51b7", "c0de"]}),
@@ -337,6 +337,7 @@ ENV = "/etc/shop.env"
             plan(("config_restore", {"config_restore_paths": ["config/", {"path": ENV, "keys": {"A": "b"}}, {}, 7]})),
             {"config": ["config/", ENV]},
         ),
+        (plan(("git_revert", {"git_revert_method": "checkout", "git_revert_to": "v1"})), {"commits": [], "back": "v1"}),
         (plan(("config_restore", {"config_restore_paths": "config"})), {"config": []}),
         (plan(possible=False, reason="The data is gone."), {"never": "C001 cannot be rolled back: The data is gone."}),
     ],
@@ -344,4 +345,5 @@ ENV = "/etc/shop.env"
 def test_what_a_plan_tells(given: Plan, expected: dict[str, t.Any]) -> None:
     found = place_of(given, WEB, "changes/C001.yml")
     assert (found["path"], found["hosts"], found["date"]) == ("changes/C001.yml", list(WEB), "2026-11-20")
-    assert {name: {**found, **found["look"]}[name] for name in expected} == expected
+    told = {**found["look"], **found, "back": found["look"]["to"]}
+    assert {name: told[name] for name in expected} == expected
