@@ -56,6 +56,13 @@ MUTATIONS = [
         "tests/integration/test_rollback.py::test_one_run_at_a_time",
     ),
     Mutation(
+        "change stack",
+        "roles/run/tasks/preflight.yml",
+        "when: not __run_opened.run.resumed and __run_on_top | length > 0",
+        "when: false",
+        "tests/integration/test_stack.py::test_a_change_that_can_do_without_the_lower_one_stays",
+    ),
+    Mutation(
         "work lock",
         "plugins/module_utils/_restore_point.py",
         "while not self._try():",
