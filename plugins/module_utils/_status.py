@@ -67,7 +67,7 @@ def read_status(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     if params["repo"]:
         read("code", lambda: _code(params["repo"], t.cast(AsOwner, commands(AsOwner))))
     if found["code"] and found["code"]["commit"]:
-        git = _git(params["repo"], t.cast(AsOwner, commands(AsOwner)))
+        git = git_of_owner(params["repo"], t.cast(AsOwner, commands(AsOwner)))
         read("changes", lambda: changes_in(git, params["changes"], params["config"]))
         read("migrations", lambda: migrations_in(git) if found["changes"] else {})
     if params["databases"]:
