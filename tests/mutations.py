@@ -57,7 +57,7 @@ MUTATIONS = [
     ),
     Mutation(
         "change stack",
-        "roles/run/tasks/preflight.yml",
+        "roles/run/tasks/stack.yml",
         "when: not __run_opened.run.resumed and __run_on_top | length > 0",
         "when: false",
         "tests/integration/test_stack.py::test_a_change_that_can_do_without_the_lower_one_stays",

@@ -56,7 +56,7 @@ def test_status_table(tmp_path: Path, run_tasks: t.Callable[..., str]) -> None:
     with_history, without = out[: out.rindex("last run (UTC)")], out[out.rindex("last run (UTC)") :]
 
     lines = [line.split() for line in with_history.splitlines()]
-    assert " ".join(next(line for line in lines if "totals" in line)).endswith("recovered never Add totals")
+    assert " ".join(next(line for line in lines if "totals" in line)).endswith("recovered never under C003 Add totals")
     assert "never run" in next(line for line in with_history.splitlines() if "Add taxes" in line)
     assert {change: run["outcome"] for change, run in results["there"]["runs"].items()} == {"C001": "recovered"}
 

@@ -203,7 +203,13 @@ CASES = [
             "web2 1 preflight failed no space",
             "web1 1 rehearse ok It destroys nothing.",
         ),
-        End(BOTH, failed=BOTH, problems=(("web1", "C001 cannot be rolled back"),), check_mode=True, rehearsal=True),
+        End(
+            BOTH,
+            failed=BOTH,
+            problems=(("web1", "C001 cannot be rolled back as things are: x"),),
+            check_mode=True,
+            rehearsal=True,
+        ),
         "refused",
         "NOT READY. backup on web1 and web2: no space. git_revert on web1: no such commit.",
     ),
@@ -219,7 +225,20 @@ CASES = [
         rows(),
         End(BOTH, failed=BOTH, problems=(("web1", "This host is locked."),), check_mode=True, rehearsal=True),
         "refused",
-        "NOT READY. It failed on web1: This host is locked.",
+        "NOT READY. This host is locked.",
+    ),
+    (
+        "a rehearsal under a later change, with another obstacle",
+        rows("web1 1 preflight failed no space"),
+        End(
+            BOTH,
+            failed=BOTH,
+            problems=(("web1", "C003 came after"), ("web2", "C003 came after")),
+            check_mode=True,
+            rehearsal=True,
+        ),
+        "refused",
+        "NOT READY. C003 came after. backup on web1: no space.",
     ),
 ]
 
