@@ -92,8 +92,8 @@ def test_refused_under_a_later_change_and_rolled_back_in_the_order_that_is_told(
     ship(ops, shop)
     before = shop.state()
     stands = ops.run("status.yml").stdout
-    assert line(stands, "C001") == "C001 never run under C003 Add invoice totals"
-    assert line(stands, "C003") == "C003 never run Phones"
+    assert line(stands, "C001") == "C001 never run never under C003 Add invoice totals"
+    assert line(stands, "C003") == "C003 never run never Phones"
     assert "The order to roll back in: C003, then C001." in stands
     assert "under C003" in line(ops.run("status.yml", "-e", "change=C001").stdout, "C001")
 
