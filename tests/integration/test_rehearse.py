@@ -14,7 +14,7 @@ SUMMARY = "C001: READY. The downgrade of "
 
 
 def everything(root: Path) -> dict[str, t.Any]:
-    """Each file below a directory, with its content and its time; git notes in an object's that somebody looked for it."""
+    """The content and time of each file below a directory; git notes in the time of an object that it was asked for."""
     return {
         str(path): (path.read_bytes(), "objects" in path.parts or path.stat().st_mtime_ns)
         for path in sorted(root.rglob("*"))
@@ -39,7 +39,7 @@ def test_ready_and_nothing_is_touched_and_then_the_rollback_may_begin(ops: Ops, 
     assert everything(shop.repo) == files and shop.state() == before
     assert not list((ops.root / "state").rglob("*"))
     (line,) = [line for line in done.stdout.splitlines() if line.startswith(SUMMARY)]
-    values = len([total for _id, total in before["totals"] if total is not None])
+    values = len([total for total in before["totals"].values() if total is not None])
     assert f"It destroys invoices.total ({values} values). Unchanged: " in line
     assert "Expected downtime: " in done.stdout and "alembic_downgrade as rehearsed" in done.stdout
     run = ops.history()[-1]
