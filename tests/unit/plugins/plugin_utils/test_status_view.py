@@ -232,7 +232,7 @@ def test_plans_that_lie_under_others(case: str) -> None:
         overlaps.setdefault(f"C00{lower}", {})[f"C00{upper}"] = Overlap(files=frozenset("a"))
     stack = Stack(overlaps, {f"C00{number}": (number,) for number in range(1, 6)})
     text = plans_table([{**PLAN, "change": change} for change in cells], {"C001": RUN}, {}, NOW, 120, stack)
-    head, _rule, *lines = text.split("\n\n")[0].splitlines()
+    head, _rule, *lines = text.partition("\n\n")[0].splitlines()
     start = head.index("stack") if "stack" in head else 0
     shown = [line[start:].removesuffix(PLAN["title"]).strip() if start else "" for line in lines]
     assert dict(zip(cells, shown, strict=True)) == cells
