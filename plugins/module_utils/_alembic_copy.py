@@ -17,12 +17,11 @@ import sqlite3
 import typing as t
 
 from ._alembic_keep import export_of, read_manifest, remove
-from ._alembic_mysql import MysqlDatabase
 from ._alembic_pg_tables import ask, ident, plain, spelled
 from ._alembic_postgresql import Look, PostgresqlDatabase
 from ._alembic_run import Migrations, Request
 from ._alembic_served import same_served
-from ._alembic_sqlite import SUFFIXES, DriverError, SqliteDatabase, q, tables
+from ._alembic_sqlite import SUFFIXES, SqliteDatabase, q, tables
 
 # Of each table its rows, a digest of them, whatever their order and that of the columns, and its columns.
 Digests = t.Dict[str, t.List[t.Union[int, str]]]
@@ -78,13 +77,7 @@ def act_discard(request: Request) -> dict[str, t.Any]:
 
 
 def _postgresql(migrations: Migrations, request: Request) -> PostgresqlDatabase:
-    database = same_served(migrations, request)
-    if isinstance(database, MysqlDatabase):
-        raise DriverError(
-            f"No copy of {database.path} can be rehearsed on: with MySQL and MariaDB nothing is exported, and nothing "
-            "can be taken back."
-        )
-    return database
+    return t.cast(PostgresqlDatabase, same_served(migrations, request))
 
 
 def _digests_file(path: str, version_table: str) -> Digests:

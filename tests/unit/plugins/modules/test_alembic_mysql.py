@@ -53,6 +53,13 @@ REFUSALS = [
 ]
 
 
+def test_what_cannot_be_taken_back_is_not_rehearsed(tmp_path, monkeypatch, mariadb):
+    shop = MyShop(tmp_path, monkeypatch, mariadb)
+    before = shop.rows()
+    assert "is not rehearsed with data" in shop.run("rehearse", accept_loss=ACCEPTED).msg
+    assert shop.rows() == before
+
+
 @pytest.mark.parametrize("row", REFUSALS, ids=[row.case for row in REFUSALS])
 def test_it_refuses_with_a_sentence_and_leaves_everything(tmp_path, monkeypatch, mariadb, row):
     given = dict(row.given)
