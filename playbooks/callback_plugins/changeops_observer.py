@@ -221,5 +221,5 @@ class CallbackModule(CallbackBase):
             state = {name: values[name] for name in ("before", "after") if values.get(name)}
             changed = bool(values.get("changed"))
             self._recorder.end(host.name, *place, status, changed, _cause(values, task.name), **state)
-        elif bad:
+        elif bad and not task.get_vars().get("__run_told"):
             self._recorder.problem(host.name, _cause(values, task.name))

@@ -23,8 +23,8 @@ from ._alembic_run import Migrations, Request
 from ._alembic_served import same_served
 from ._alembic_sqlite import SUFFIXES, SqliteDatabase, q, tables
 
-# Of each table its rows, a digest of them, whatever their order and that of the columns, and its columns.
-Digests = t.Dict[str, t.List[t.Union[int, str]]]
+# Of each table its columns, sorted, how many rows it has, and a digest of them, whatever their order.
+Digests = t.Dict[str, t.Dict[str, t.Any]]
 # md5 is of 128 bits; two numbers of 60 can be added up by PostgreSQL
 DIGEST = """
 SELECT count(*), coalesce(sum(CAST(CAST('x' || substr(m, 1, 15) AS bit(60)) AS bigint)), 0),
@@ -59,10 +59,14 @@ def act_digest(request: Request) -> dict[str, t.Any]:
         name = os.path.realpath(request["copy"]["name"])
     reply: dict[str, t.Any] = {"digests": digests}
     if request["lost"]:
-        kept = read_manifest(request, name)["tables"]
+        shown = plain if request["kind"] else str
+        reply["lost"] = {}
         with contextlib.closing(sqlite3.connect(export_of(request))) as con:
-            lost = {table: loss(con, table, entry) for table, entry in kept.items()}
-        reply["lost"] = {plain(table) if request["kind"] else table: found for table, found in lost.items() if found}
+            for table, entry in read_manifest(request, name)["tables"].items():
+                found = loss(con, table, entry)
+                if found:
+                    found["values"] = {shown(column): number for column, number in found["values"].items()}
+                    reply["lost"][shown(table)] = found
     return reply
 
 
@@ -86,12 +90,13 @@ def _digests_file(path: str, version_table: str) -> Digests:
         shapes = tables(con, "main", version_table)
         con.text_factory = bytes  # also of text that is no UTF-8
         for name, table in shapes.items():
-            listed = ", ".join(f"typeof({q(c)}), {q(c)}" for c in sorted(table.columns)) or "1"
+            columns = sorted(table.columns)
+            listed = ", ".join(f"typeof({q(c)}), {q(c)}" for c in columns) or "1"
             rows = total = 0
             for row in con.execute(f"SELECT {listed} FROM main.{q(name)}"):
                 rows += 1
                 total += int.from_bytes(hashlib.sha256(repr(row).encode()).digest()[:16], "big")
-            found[name] = [rows, f"{total:x}", *sorted(table.columns)]
+            found[name] = {"columns": columns, "rows": rows, "digest": f"{total:x}"}
     return found
 
 
@@ -107,7 +112,8 @@ class Digested(Look):
                 columns = sorted(name for name, _kind in table.columns.values())
                 listed = ", ".join(ident(c) for c in columns) or "1"
                 rows, *sums = ask(con, DIGEST.format(columns=listed, rows=table.rows))[0]
-                self.digests[table.shown] = [int(rows), "{:x}/{:x}".format(*map(int, sums)), *columns]
+                digest = "{:x}/{:x}".format(*map(int, sums))
+                self.digests[table.shown] = {"columns": columns, "rows": int(rows), "digest": digest}
 
 
 def _digests_served(database: PostgresqlDatabase) -> Digests:
@@ -117,7 +123,7 @@ def _digests_served(database: PostgresqlDatabase) -> Digests:
 def loss(export: sqlite3.Connection, name: str, entry: dict[str, t.Any]) -> dict[str, t.Any]:
     """What was lost of a table, told by what was kept of it; empty where nothing was.
 
-    Returns ``table`` (whether all of it is gone), ``rows`` (before), ``columns`` ({dropped: values that are not NULL}),
+    Returns ``dropped`` (whether all of it is gone), ``rows`` (before), ``values`` ({lost column: those not NULL}),
     ``changed``, ``deleted`` and ``added`` (rows whose other columns the migrations changed, rows that they deleted, and
     added).
     """
@@ -126,13 +132,13 @@ def loss(export: sqlite3.Connection, name: str, entry: dict[str, t.Any]) -> dict
         return int(export.execute(f"SELECT {what}").fetchone()[0])
 
     renamed = entry.get("renamed") or {}
-    found = {"table": entry["kind"] == "table", "rows": entry["rows"], "changed": 0, "deleted": 0, "added": 0}
-    if found["table"]:
+    found = {"dropped": entry["kind"] == "table", "rows": entry["rows"], "changed": 0, "deleted": 0, "added": 0}
+    if found["dropped"]:
         if renamed:
             return {}
-        return dict(found, columns={c: count(f"count({q(c)}) FROM {q(name)}") for c in entry["columns"]})
+        return dict(found, values={c: count(f"count({q(c)}) FROM {q(name)}") for c in entry["columns"]})
     gone = [c for c in entry["dropped"] if c not in renamed]
-    columns = {c: count(f"count({q(c)}) FROM {q(name)}") for c in gone}
+    values = {c: count(f"count({q(c)}) FROM {q(name)}") for c in gone}
     if entry["kind"] == "whole":
         # without a key no row is known again, so it is told how many do not look like any before
         found["changed"] = _unlike(export, name, entry) if "exported" in entry else 0
@@ -144,7 +150,7 @@ def loss(export: sqlite3.Connection, name: str, entry: dict[str, t.Any]) -> dict
             found["deleted"] = entry["changed"] - found["changed"]
         found["added"] = entry.get("added", 0)
     lost = bool(gone) or any(found[what] for what in ("changed", "deleted", "added"))
-    return dict(found, columns=columns) if lost else {}
+    return dict(found, values=values) if lost else {}
 
 
 def _unlike(export: sqlite3.Connection, name: str, entry: dict[str, t.Any]) -> int:

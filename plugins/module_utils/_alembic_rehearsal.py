@@ -16,7 +16,7 @@ import typing as t
 from pathlib import Path
 
 from ._alembic_downgrade import drive, free_space, pending, shortage, task
-from ._alembic_sayings import lost_words, standing, way
+from ._alembic_sayings import destroyed, standing, way
 from ._command import PhaseError
 from ._phase import Context, Report
 from ._restore_point import make_private
@@ -74,7 +74,7 @@ def _there_and_back(ctx: Context, folder: Path, place: Path) -> Report:
             drive(ctx, folder, "discard", **dict(request, database=noted["database"], copy={}))
     before, after, lost = made["digests"], found["digests"], found["lost"]
     unchanged = sorted(name for name in before if after.get(name) == before[name])
-    same_columns = [name for name in before if name in after and after[name][2:] == before[name][2:]]
+    same_columns = [name for name in before if name in after and after[name]["columns"] == before[name]["columns"]]
     _refuse_unlike(
         [name for name in same_columns if name not in {*lost, *unchanged}],
         "changes rows of {}, which its export does not hold",
@@ -83,7 +83,7 @@ def _there_and_back(ctx: Context, folder: Path, place: Path) -> Report:
         [name for name in {**before, **again} if again.get(name) != before.get(name)],
         "cannot be taken back: after the upgrade, with all that was kept put back, another content is in {}",
     )
-    words = lost_words(lost)
+    words = destroyed(lost)
     seconds = {"main": round(down, 3), "recover": round(up, 3)}
     return Report(
         f"The downgrade of {way(noted)} took {down:.1f} s on a copy with all data, and the way back {up:.1f} s. It "

@@ -279,11 +279,9 @@ def _rehearse(params: dict[str, t.Any], point: RestorePoint, functions: t.Mappin
 
 
 def _beside(point: RestorePoint) -> RestorePoint:
-    """Where a rehearsal works: in the part of its run; else, since no run has opened it, beside the restore points, or
-    where this account may not write there, in its own state directory.
+    """Where a rehearsal works: beside the restore points, or where this account may not write there, in its own state
+    directory.
     """
-    if point.part.is_dir():
-        return point
     there = RestorePoint(str(point.state_dir / STANDALONE / point.phase))
     try:
         there.make()

@@ -196,13 +196,13 @@ destroys:
   sample: [invoices.total (120 values)]
 loss:
   description:
-    - What the downgrade of the copy destroyed, by table, with C(rows), the number that it had; C(table), whether all of
-      it is gone; C(columns), of each dropped one the number of its values that are not C(NULL); and the rows that were
+    - What the downgrade of the copy destroyed, by table, with C(rows), the number that it had; C(dropped), whether all
+      of it is gone; C(values), of each lost column the number of those that are not C(NULL); and the rows that were
       C(changed), C(deleted) and C(added) by a migration.
     - Without a primary key C(changed) are rows that are not there afterwards as they were.
   returned: for O(step=rehearse), when there is something to do
   type: dict
-  sample: {invoices: {table: false, rows: 140, columns: {total: 120}, changed: 0, deleted: 0, added: 0}}
+  sample: {invoices: {dropped: false, rows: 140, values: {total: 120}, changed: 0, deleted: 0, added: 0}}
 unchanged:
   description: The tables whose rows are the same after the downgrade of the copy, by their number and a digest.
   returned: for O(step=rehearse), when there is something to do

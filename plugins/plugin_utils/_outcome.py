@@ -14,7 +14,6 @@ OUTCOMES = (SUCCEEDED, RECOVERED, FAILED, REFUSED, INTERRUPTED)
 
 PREFLIGHT, REHEARSE, MAIN, RECOVER = "preflight", "rehearse", "main", "recover"
 READY, NOT_READY = "READY", "NOT READY"
-AS_THINGS_ARE = "cannot be rolled back as things are"
 RUNNING, OK, SKIPPED, UNREACHABLE = "running", "ok", "skipped", "unreachable"
 BAD = (FAILED, UNREACHABLE)
 
@@ -206,8 +205,7 @@ def _rehearsed(rows: t.Sequence[Row], end: End) -> Decision:
         for (_index, phase, words), hosts in sorted(alike.items(), key=lambda item: item[0][0])
         if phase
     ]
-    # What the last task says of each host is known from the phases.
-    others = dict.fromkeys(sentence(message) for _host, message in end.problems if AS_THINGS_ARE not in message)
+    others = dict.fromkeys(sentence(message) for _host, message in end.problems)
     if obstacles or others or end.failed:
         return Decision(REFUSED, f"{NOT_READY}. {' '.join([*others, *obstacles]) or _problem(end)}", False)
     told = [words for (_index, _phase, words) in alike if words]

@@ -46,7 +46,7 @@ def test_ready_and_nothing_is_touched_and_then_the_rollback_may_begin(ops: Ops, 
     assert (run["kind"], run["outcome"], run["finished"] is not None) == ("rehearsal", "succeeded", True)
     (rehearsed,) = [phase for phase in run["phases"] if phase["step"] == "rehearse"]
     found = json.loads(rehearsed["after"])
-    assert found["loss"]["invoices"]["columns"] == {"total": values}
+    assert found["loss"]["invoices"]["values"] == {"total": values}
     assert found["seconds"]["main"] > 0
 
     status = ops.run("status.yml")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import pwd
-import re
 import shutil
 import subprocess
 import tempfile
@@ -24,7 +23,6 @@ from ansible_collections.changeops.rollback.tests.unit.plugins.modules.test_rest
 from ansible_collections.changeops.rollback.tests.unit.refusals import Refusal
 
 capistrano = release_app.capistrano
-README = Path(__file__).parents[4] / "README.md"
 
 
 @pytest.fixture
@@ -384,23 +382,3 @@ def test_where_it_is_looked_for(tmp_path, state_dir, euid, found):
     home = pwd.getpwuid(tmp_path.stat().st_uid).pw_dir
     expected = [Path(path.format(home=home)) for path in found]
     assert places(state_dir, str(tmp_path), euid, {"XDG_STATE_HOME": "/xdg"}) == expected
-
-
-def test_the_line_for_shell_scripts(after, state):
-    """The one in the README, as it stands there."""
-    [line] = re.findall(r"^    (.*grep -.*hold\.json.*)$", README.read_text(), re.MULTILINE)
-    line = line.replace("/var/lib/changeops", str(state))
-    script = f"set -eu\ncd {after.path}\n{line}\necho shipped\n"
-
-    def ship(commit):
-        after.git("checkout", "--quiet", "--detach", commit)
-        return subprocess.run(["sh", "-c", script], capture_output=True, check=False)
-
-    for commit in (after.bad, after.last):
-        done = ship(commit)
-        assert (done.returncode, done.stdout) == (1, b""), commit
-        assert done.stderr == b"HEAD was rolled back\n"
-    for commit in (after.good, after.revert):
-        assert ship(commit).stdout == b"shipped\n", commit
-    hold.released({"changes": ["C001"], "repo": ""}, [state], False)
-    assert ship(after.bad).stdout == b"shipped\n", "and where there is no such file"

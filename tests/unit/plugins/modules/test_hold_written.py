@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
+import subprocess
 import tempfile
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from ansible_collections.changeops.rollback.tests.unit.plugins.modules.held_run 
 from ansible_collections.changeops.rollback.tests.unit.plugins.modules.test_restore_point import as_user
 
 capistrano = release_app.capistrano
+README = Path(__file__).parents[4] / "README.md"
 
 
 @pytest.fixture
@@ -135,3 +138,25 @@ def test_others_can_read_it_and_nothing_else(repo):
         with pytest.raises(AssertionError, match="PermissionError"):
             as_user(stranger, (state / "hold.json").unlink)
         assert [path.name for path in state.iterdir() if path.stat().st_mode & 0o007] == ["hold.json"]
+
+
+def test_the_line_for_shell_scripts(repo, state):
+    """The one in the README, as it stands there."""
+    run(repo, state)
+    revert = repo.head
+    [line] = re.findall(r"^    (.*grep -.*hold\.json.*)$", README.read_text(), re.MULTILINE)
+    line = line.replace("/var/lib/changeops", str(state))
+    script = f"set -eu\ncd {repo.path}\n{line}\necho shipped\n"
+
+    def ship(commit):
+        repo.git("checkout", "--quiet", "--detach", commit)
+        return subprocess.run(["sh", "-c", script], capture_output=True, check=False)
+
+    for commit in (repo.bad, repo.last):
+        done = ship(commit)
+        assert (done.returncode, done.stdout) == (1, b""), commit
+        assert done.stderr == b"HEAD was rolled back\n"
+    for commit in (repo.good, revert):
+        assert ship(commit).stdout == b"shipped\n", commit
+    (state / "hold.json").unlink()
+    assert ship(repo.bad).stdout == b"shipped\n", "and where there is no such file"

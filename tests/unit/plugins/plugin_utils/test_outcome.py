@@ -206,7 +206,6 @@ CASES = [
         End(
             BOTH,
             failed=BOTH,
-            problems=(("web1", "C001 cannot be rolled back as things are: x"),),
             check_mode=True,
             rehearsal=True,
         ),
