@@ -33,10 +33,10 @@ def test_ready_and_nothing_is_touched_and_then_the_rollback_may_begin(ops: Ops, 
     assert "C001 was never rehearsed. It has to have been rehearsed with this plan, and found READY, within 7 d" in said
     assert ops.history()[-1]["outcome"] == "refused"
 
-    before, files = shop.state(), everything(shop.repo)
+    before, files = shop.state(), everything(shop.root)
     done = ops.rehearse()
     assert done.returncode == 0
-    assert everything(shop.repo) == files and shop.state() == before
+    assert everything(shop.root) == files and shop.state() == before
     assert not list((ops.root / "state").rglob("*"))
     (line,) = [line for line in done.stdout.splitlines() if line.startswith(SUMMARY)]
     values = len([total for total in before["totals"].values() if total is not None])
