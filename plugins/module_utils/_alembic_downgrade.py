@@ -18,16 +18,18 @@ from pathlib import Path
 
 from ._alembic_graph import relative
 from ._alembic_keep import EXPORT, MANIFEST
+from ._alembic_loss import Statement, destroyed, refusal
 from ._alembic_parts import lay_out
-from ._alembic_sayings import destroyed, sql_diff, standing, untried, way
+from ._alembic_sayings import kept, proven, sql_diff, standing, way
 from ._alembic_sqlite import spoken
 from ._command import Commands, PhaseError
 from ._install_command import Trial
 from ._left_out import addresses_of
-from ._phase import FOUND, RECOVERY_TIMEOUT, Context, Report
+from ._phase import FOUND, RECOVERY_TIMEOUT, REHEARSAL, Context, Report
 from ._restore_point import make_private, read_json, write_json
 
 Sizes = t.Dict[str, int]
+FOUND_ONLY = ("losses", "sql", "touched", "untried", "size", "export_size")  # where there is something to do
 
 
 def python_of(given: t.Sequence[str], folder: Path, project: Path) -> list[str]:
@@ -96,6 +98,7 @@ def drive(ctx: Context, folder: Path, action: str, **request: t.Any) -> dict[str
             reply=str(reply),
             project=str(project),
             config=_config(ctx),
+            alone=ctx.point.standalone,
             **{name: ctx.params[name] for name in ("section", "x", "accept_loss", "schema_compatible")},
             scratch=str(_try_place(ctx)),
             until=time.time() + (ctx.commands.remaining() or RECOVERY_TIMEOUT),
@@ -234,7 +237,7 @@ def preflight(ctx: Context) -> Report:
     report.facts = {"identity": found["identity"]}
     report.prepared = {key: found[key] for key in ("kind", "from", "to", "database", "version_table")}
     report.prepared.update(asked=asked, folder=str(folder), journal=noted.get("journal", found["journal"]))
-    report.prepared.update({key: found.get(key) for key in ("losses", "sql", "touched", "size", "export_size")})
+    report.prepared.update({key: found.get(key) for key in FOUND_ONLY})
     if not found["pending"]:
         report.msg = standing(found)
         return report
@@ -244,20 +247,11 @@ def preflight(ctx: Context) -> Report:
     short = shortage(needs, free_space)
     if short:
         raise PhaseError(short)
-    lost = destroyed(found["losses"]) + found.get("lost", [])
-    kept = f"{', '.join(lost)}: exported first" if lost else "nothing"
-    report.msg = (
-        f"The downgrade of {way(found)} works on a copy of its schema, and so does the upgrade after it. "
-        f"It undoes {spoken(found['undone'])}, and destroys {kept}."
-    )
-    if found.get("untried"):
-        report.msg = f"The downgrade of {way(found)} undoes {spoken(found['undone'])}. It was not tried."
-        report.warnings.append(untried(found))
-    if found["kind"] == "mysql":
-        report.msg = (
-            f"The downgrade of {way(found)} undoes {spoken(found['undone'])}, and destroys "
-            f"{', '.join(lost) or 'nothing'}. Nothing is exported, as the plan accepts. It was not tried."
-        )
+    # In a rehearsal all of it is judged afterwards, with what only the data tells.
+    if not (ctx.resumed or ctx.params["rehearsing"] or ctx.point.root.name == REHEARSAL):
+        refuse_loss(found["losses"], ctx, f"The downgrade of {way(found)}")
+    report.msg, more = proven(found)
+    report.warnings += more
     if found["beside"] and not noted:
         report.warnings.append(
             f"To go back to {spoken(found['to'])}, {spoken(found['beside'])} is undone too, which does not build on "
@@ -265,8 +259,18 @@ def preflight(ctx: Context) -> Report:
         )
     report.diff = sql_diff(found)
     if not found.get("untried"):
-        report.facts["destroys"] = lost
+        report.facts["destroys"] = destroyed(found["losses"]) + found.get("lost", [])
     return report
+
+
+def refuse_loss(found: Statement, ctx: Context, subject: str, **facts: t.Any) -> None:
+    """Refuse a loss that the plan does not accept.
+
+    :raises PhaseError: with the statement and the line that accepts it.
+    """
+    said = refusal(found, ctx.params["accept_loss"], subject, ctx.point.standalone)
+    if said:
+        raise PhaseError(said, **facts)
 
 
 def _looked(found: dict[str, t.Any], noted: dict[str, t.Any]) -> Report:
@@ -304,19 +308,17 @@ def main(ctx: Context) -> Report:
     if not reply["changed"]:
         # Not by us, where nothing was kept: another host has the same database.
         ctx.note(elsewhere=pending(ctx) and not (_kept(ctx) / MANIFEST).exists())
-        return Report(standing(noted), after=after, facts={"exported": {}})
-    exported = reply["exported"]
+        loss = reply["loss"]
+        return Report(standing(noted), after=dict(after, loss=loss), facts={"exported": {}, "loss": loss})
+    exported, loss = reply["exported"], reply["loss"]
     ctx.note(exported=exported)
-    words = ", ".join(f"{name} ({rows} rows)" for name, rows in sorted(exported.items()))
+    words = f"exported {kept(exported)} to {_kept(ctx) / EXPORT}" if exported else "nothing had to be exported"
     return Report(
-        "Downgraded {}; {}.".format(
-            way(noted),
-            f"exported {words} to {_kept(ctx) / EXPORT}" if words else "nothing had to be exported",
-        ),
+        f"Downgraded {way(noted)}; {words}.",
         changed=True,
-        after=dict(after, exported=exported),
+        after=dict(after, exported=exported, loss=loss),
         diff=sql_diff(noted) if noted.get("sql") is not None else [],
-        facts={"exported": exported},
+        facts={"exported": exported, "loss": loss},
     )
 
 
@@ -324,10 +326,10 @@ def _idle(ctx: Context) -> Report | None:
     """A report where there is nothing to put back from this host."""
     noted = ctx.prepared
     started = ctx.state.get("progress") != FOUND and "database" in noted
-    kept = (_kept(ctx) / MANIFEST).exists()
-    if not started or not (pending(ctx) or kept):
+    there = (_kept(ctx) / MANIFEST).exists()
+    if not started or not (pending(ctx) or there):
         return Report("The database had not been downgraded here, so there is nothing to put back.")
-    if noted.get("elsewhere") and not kept:
+    if noted.get("elsewhere") and not there:
         return Report(f"The database {noted['database']} was downgraded from another host, which has to put it back.")
     return None
 
@@ -355,11 +357,9 @@ def recover(ctx: Context) -> Report:
     if not reply["changed"]:
         return Report(f"The database {noted['database']} stands at {spoken(noted['from'])}, as before.", after=after)
     exported = reply["exported"]
-    words = ", ".join(f"{name} ({rows} rows)" for name, rows in sorted(exported.items()))
+    words = f" and put back {kept(exported)}" if exported else ""
     return Report(
-        "Upgraded {} from {} to {} again{}.".format(
-            noted["database"], spoken(noted["to"]), spoken(noted["from"]), f" and put back {words}" if words else ""
-        ),
+        f"Upgraded {noted['database']} from {spoken(noted['to'])} to {spoken(noted['from'])} again{words}.",
         changed=True,
         after=after,
         warnings=reply["left"],
@@ -386,7 +386,7 @@ def _look(ctx: Context, place: str) -> str:
 def task(noted: dict[str, t.Any]) -> dict[str, t.Any]:
     """What the driver has to know of what preflight found."""
     wanted = {key: noted[key] for key in ("kind", "from", "to", "database", "version_table", "journal")}
-    return dict(wanted, touched=noted.get("touched") or {})
+    return dict(wanted, touched=noted.get("touched") or {}, foreseen=noted.get("losses") or {})
 
 
 def pending(ctx: Context) -> bool:

@@ -17,8 +17,8 @@ import sys
 import typing as t
 
 from ._alembic_copy import act_copy, act_digest, act_discard
-from ._alembic_export import losses, measure, refuse_unmatched
 from ._alembic_file import downgrade_file, recover_file
+from ._alembic_foresee import forget_renamed, losses, measure
 from ._alembic_graph import Place, relative
 from ._alembic_keep import write_json
 from ._alembic_postgresql import PostgresqlDatabase
@@ -81,7 +81,7 @@ def act_inspect(request: Request) -> dict[str, t.Any]:
     if isinstance(database, SqliteDatabase):
         reply.update(_rehearse(request, migrations, database, current, older))
     else:
-        reply.update(database.rehearse(request["scratch"], current, older, request["accept_loss"]))
+        reply.update(database.rehearse(request, current, older))
     beside = [] if any(relative(word) for word in request["to"]) else graph.beside(newer, older)
     reply.update({"from": newer if halfway else current, "undone": undone, "beside": beside})
     return reply
@@ -122,14 +122,8 @@ def _rehearse(
                 f"alembic stamp --purge {' '.join(again)}"
             )
         lost = losses(before, after)
-        refuse_unmatched(
-            {
-                name: [c for c in loss["columns"] if c not in after[name].columns]
-                for name, loss in lost.items()
-                if not loss["dropped"] and not (loss["key"] and after[name].key == loss["key"])
-            },
-            request["accept_loss"],
-        )
+        place = request["scratch"]
+        forget_renamed(live, database, place, lost, after, lambda path: migrations.downgrade(path, newer, older))
         return {
             "to": stands,
             "losses": lost,

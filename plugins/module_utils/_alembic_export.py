@@ -26,47 +26,6 @@ from ._alembic_sqlite import DriverError, Table, q
 Loss = t.Dict[str, t.Any]
 
 
-def losses(before: dict[str, Table], after: dict[str, Table]) -> dict[str, Loss]:
-    """What the step from one schema to another destroys: per table its key and the columns, and whether all of it."""
-    found = {}
-    for name, table in before.items():
-        left = after.get(name)
-        gone = [c for c in table.columns if left is None or left.columns.get(c) != table.columns[c]]
-        if gone or left is None:
-            found[name] = {"columns": gone, "key": table.key, "dropped": left is None}
-    return found
-
-
-def refuse_unmatched(columns: dict[str, list[str]], accepted: t.Sequence[str]) -> None:
-    """Refuse to drop columns of tables whose rows could not be known again, unless that is accepted.
-
-    :arg columns: of each table, as it is shown, the columns that go and could not be matched.
-    :raises DriverError: with the words that accept it.
-    """
-    names = [f"{table}.{column}" for table, gone in columns.items() if table not in accepted for column in gone]
-    names = [name for name in names if name not in accepted]
-    if names:
-        raise DriverError(
-            f"The downgrade drops {', '.join(names)}, and there is no primary key that tells which row had which "
-            "value. The table is exported whole and comes back whole, but not once the app has written to it. Nothing "
-            f"was changed. If that will do, write into the plan: rollback: {{accept_loss: [{', '.join(names)}]}}"
-        )
-
-
-def measure(con: sqlite3.Connection, found: dict[str, Loss]) -> int:
-    """Add to each loss the ``rows`` and the ``values`` (not NULL) of its columns; return the bytes they take, about."""
-    total = 0
-    for name, loss in found.items():
-        columns = loss["columns"]
-        sums = ["count(*)"] + [f"count({q(c)})" for c in columns]
-        sums += [f"total(length(CAST({q(c)} AS BLOB)))" for c in columns + loss["key"]]
-        row = con.execute(f"SELECT {', '.join(sums)} FROM main.{q(name)}").fetchone()
-        loss["rows"] = row[0]
-        loss["values"] = dict(zip(columns, row[1:]))
-        total += int(sum(row[1 + len(columns) :])) + 16 * row[0] * (1 + len(columns))
-    return total
-
-
 def _equal(left: str, right: str, key: list[str]) -> str:
     """Join condition between two tables of the app."""
     return " AND ".join(f"{q(left, k)} = {q(right, k)}" for k in key)

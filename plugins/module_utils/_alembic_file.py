@@ -12,15 +12,26 @@ import typing as t
 
 from ._alembic_export import put_back, write_export
 from ._alembic_graph import Place
-from ._alembic_keep import export_of, exported, manifest_of, read_manifest, remove, write_empty, write_manifest
+from ._alembic_keep import (
+    export_of,
+    exported,
+    loss_kept,
+    loss_of,
+    manifest_of,
+    read_manifest,
+    refuse_unforeseen,
+    remove,
+    write_empty,
+    write_manifest,
+)
 from ._alembic_run import Migrations, Request
 from ._alembic_served import expect_files
 from ._alembic_sqlite import DriverError, SqliteDatabase, revisions, spoken, tables
 
 
 def downgrade_file(request: Request) -> dict[str, t.Any]:
-    """Downgrade the database ``request["database"]``, keeping what that destroys. Returns ``changed`` and ``exported``
-    ({table: rows}).
+    """Downgrade the database ``request["database"]``, keeping what that destroys. Returns ``changed``, ``exported``
+    ({table: rows}) and ``loss``, the statement.
 
     A rehearsal names a copy there, and as ``live`` the app's own, where ``env.py`` has to connect.
     """
@@ -28,7 +39,7 @@ def downgrade_file(request: Request) -> dict[str, t.Any]:
     database.clear()
     current, _journal = database.state()
     if current == request["to"]:
-        return {"changed": False}
+        return {"changed": False, "loss": loss_kept(request, database.real)}
     _expect(request, database, current, "from")
     database.refuse_sessions()
     migrations = Migrations(request)
@@ -44,9 +55,11 @@ def downgrade_file(request: Request) -> dict[str, t.Any]:
         kept = write_export(con, before, tables(con, "copy", database.version_table))
         con.execute("DETACH copy")
         con.execute("DETACH export")
+        loss = loss_of(request, kept)
+        refuse_unforeseen(request, loss)
         database.finish_copy(request["journal"], request["to"])
         write_manifest(request, database.real, tables=kept, print=database.print_of(database.copy))
-    return {"changed": True, "exported": exported(kept)}
+    return {"changed": True, "exported": exported(kept), "loss": loss}
 
 
 def recover_file(request: Request) -> dict[str, t.Any]:

@@ -9,8 +9,11 @@ import contextlib
 import hashlib
 import json
 import os
+import sqlite3
 import typing as t
 
+from ._alembic_loss import Statement, refusal, statement
+from ._alembic_pg_tables import plain
 from ._alembic_sqlite import DriverError, spoken
 
 MANIFEST = "export.json"
@@ -61,6 +64,36 @@ def exported(kept: dict[str, dict[str, t.Any]]) -> dict[str, int]:
     """How many rows were kept of each table."""
     numbers = {name: max(entry.get("exported", 0), entry.get("changed", 0)) for name, entry in kept.items()}
     return {name: number for name, number in numbers.items() if number}
+
+
+def loss_of(request: dict[str, t.Any], kept: dict[str, dict[str, t.Any]]) -> Statement:
+    """What was destroyed, told by the export on disk."""
+    with contextlib.closing(sqlite3.connect(":memory:")) as con:
+        con.execute("ATTACH ? AS export", (export_of(request),))
+        return statement(con, kept, plain if request["kind"] else str)
+
+
+def loss_kept(request: dict[str, t.Any], database: str) -> Statement:
+    """What an earlier attempt destroyed; nothing where the downgrade was not ours, or its export is damaged."""
+    with contextlib.suppress(DriverError):
+        return loss_of(request, read_manifest(request, database)["tables"])
+    return {}
+
+
+def refuse_unforeseen(request: dict[str, t.Any], found: Statement) -> None:
+    """Refuse to destroy what neither the plan accepts nor preflight has said to go. Its numbers may have grown since.
+
+    :raises DriverError: with the statement, and the words that accept it.
+    """
+    foreseen = request["foreseen"]
+    if foreseen is None:
+        return
+    words = [f"{table}.{column}" for table, loss in foreseen.items() for column in loss["values"]]
+    words += [table for table, loss in foreseen.items() if loss["dropped"]]
+    subject = f"With the data of now, the downgrade of {request['database']} to {spoken(request['to'])}"
+    said = refusal(found, request["accept_loss"], subject, request["alone"], words)
+    if said:
+        raise DriverError(said)
 
 
 def remove(path: str) -> None:

@@ -218,7 +218,7 @@ class MysqlDatabase(ServedDatabase):
         self.migrations.visit(look)
         return look.identity
 
-    def rehearse(self, folder: str, newer: list[str], older: list[str], accepted: list[str]) -> dict[str, t.Any]:
+    def rehearse(self, request: dict[str, t.Any], newer: list[str], older: list[str]) -> dict[str, t.Any]:
         """Find what the downgrade destroys. The live database is only read.
 
         :raises DriverError: some of it is not accepted.
@@ -230,7 +230,7 @@ class MysqlDatabase(ServedDatabase):
         finally:
             self.server.noting = False
             self.migrations.redirect.sql = None
-        lost = refuse_losses(self.path, sql, self.migrations.version_table, accepted)
+        lost = refuse_losses(self.path, sql, self.migrations.version_table, request["accept_loss"])
         return {"to": older, "losses": {}, "lost": lost, "touched": {}, "export_size": 0, "sql": sql, "untried": ""}
 
     def downgrade(
@@ -239,7 +239,7 @@ class MysqlDatabase(ServedDatabase):
         """Downgrade the live database, from wherever an earlier attempt left it. Nothing is kept."""
         stands = self.state()[0]
         self._on_the_way(request, stands)
-        lost = self.rehearse(folder, stands, request["to"], request["accept_loss"])["lost"]
+        lost = self.rehearse(request, stands, request["to"])["lost"]
         manifest({"tables": {}, "lost": lost})
         self.server.readonly = False
         self.migrations.downgrade("", stands, request["to"], Work(self.server, stands, self.until))

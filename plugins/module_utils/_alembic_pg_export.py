@@ -16,7 +16,8 @@ import os
 import sqlite3
 import typing as t
 
-from ._alembic_export import Loss, put_back, refuse_unmatched, same_rows, write_export
+from ._alembic_export import Loss, put_back, same_rows, write_export
+from ._alembic_loss import Statement, statement
 from ._alembic_pg_put import Put, write
 from ._alembic_pg_tables import (
     PgTable,
@@ -86,13 +87,6 @@ def _kinds(table: PgTable) -> dict[str, str]:
     return dict(table.columns.values())
 
 
-def unmatched(table: PgTable, left: PgTable | None) -> list[str]:
-    """The columns that go, of a table that stays and has no key by which its rows could be known again."""
-    if left is None or (table.key and left.numbers == table.numbers):
-        return []
-    return [name for number, (name, _kind) in table.columns.items() if number not in left.columns]
-
-
 class Counts(t.Dict[int, int]):
     """How many rows were ever written to each table, by number. The server counts what was taken back too."""
 
@@ -112,7 +106,7 @@ class Downgrade(Transaction):
 
     :arg lines: what ``images`` gives.
     :arg known: of tables, as they are shown, the columns that are thought to be touched; by number, what is sure to.
-    :arg accepted: what may be lost, where it cannot be put back.
+    :arg judge: is given what the migrations destroyed, and refuses what may not be.
     :arg manifest: writes the manifest, with what was kept, durably.
     """
 
@@ -121,7 +115,7 @@ class Downgrade(Transaction):
         lines: sqlite3.Connection,
         known: dict[str, list[str]],
         sure: Wanted,
-        accepted: list[str],
+        judge: t.Callable[[Statement], None],
         counts: Counts,
         manifest: t.Callable[[dict[str, t.Any]], None],
         *place: t.Any,
@@ -130,7 +124,7 @@ class Downgrade(Transaction):
         self.lines = lines
         self.known = known
         self.sure = sure
-        self.accepted = accepted
+        self.judge = judge
         self.counts = counts
         self.manifest = manifest
         self.drawn: Wanted = {}
@@ -185,10 +179,8 @@ class Downgrade(Transaction):
         for name, (table, columns) in homes.items():
             draw(self.con, self.lines, "copy", name, table, columns)
             after_images[name] = image_of(table, columns, _kinds(table))
-        refuse_unmatched(
-            {table.shown: unmatched(table, after.get(oid)) for oid, table in self.before.items()}, self.accepted
-        )
         self.kept = write_export(self.lines, before_images, after_images)
+        self.judge(statement(self.lines, self.kept, plain))
         self._note(homes)
 
     def _anew(self, table: PgTable, after: dict[int, PgTable]) -> PgTable | None:

@@ -143,6 +143,18 @@ def _said(argv: list[str], code: int, stderr: bytes) -> str:
     return f"{argv[0]} says: {' '.join(told[0].split())[:300] if told else code}"
 
 
+def granted(why: NoScratch, user: str) -> str:
+    """What to do so that a scratch database can be made, as a sentence."""
+    if "permission denied to create database" in str(why):
+        role = '"' + user.replace('"', '""') + '"'
+        return f"Let an administrator of the server run: ALTER ROLE {role} CREATEDB;"
+    if "not installed" in str(why):
+        return "Install psql and pg_dump on this host."
+    if "No space left" in str(why):
+        return "Make room there, and run the same command again."
+    return "See that psql and pg_dump work on this host, as the database user of the app."
+
+
 def _dsn(database: str) -> str:
     return "dbname='" + database.replace("\\", "\\\\").replace("'", "\\'") + "'"
 

@@ -13,15 +13,18 @@ from __future__ import annotations
 import time
 import typing as t
 
-from ._alembic_export import Loss, refuse_unmatched
-from ._alembic_keep import write_empty
-from ._alembic_pg_export import Again, Counts, Downgrade, Recover, images, said, unmatched
-from ._alembic_pg_scratch import NoScratch, Scratch, literal
+from ._alembic_export import Loss
+from ._alembic_keep import refuse_unforeseen, write_empty
+from ._alembic_loss import Statement
+from ._alembic_pg_export import Again, Counts, Downgrade, Recover, images, said
+from ._alembic_pg_scratch import NoScratch, Scratch, granted, literal
 from ._alembic_pg_tables import PgTable, Wanted, affected, ask, do, ident, read_tables
 from ._alembic_pg_transaction import Transaction, sessions
-from ._alembic_server import ServedDatabase, Server
+from ._alembic_server import ServedDatabase, Server, sqlstate
 from ._alembic_sqlite import DriverError
 
+SAMPLE = 1000  # rows by which the size of all is judged
+LOCKED, TOO_LONG = "55P03", "57014"  # lock_not_available, query_canceled
 ATTEMPTS = 4  # how often the migrations run, at most, until it is known what they touch
 FACTS = """
 SELECT pg_encoding_to_char(d.encoding), d.datcollate, d.datctype, current_setting('search_path'), current_user
@@ -114,15 +117,37 @@ class Measure(Look):
         self.bytes = 0
 
     def see(self, con: t.Any) -> None:
+        # Who waits for a table that somebody holds makes all others wait behind it.
+        do(con, "SELECT set_config('lock_timeout', '3000', true)")
         shown = {table.shown: table for table in self.tables.values()}
         for name, loss in self.losses.items():
             table, columns = shown[name], [ident(c) for c in loss["columns"]]
-            sizes = " + ".join(f"coalesce(octet_length(CAST({c} AS text)), 0)" for c in columns) or "0"
-            counts = ", ".join(["count(*)", f"coalesce(sum({sizes}), 0)", *(f"count({c})" for c in columns)])
-            row = ask(con, f"SELECT {counts} FROM {table.rows}")[0]  # noqa: S608  quoted by ident()
-            loss["rows"] = row[0]
-            loss["values"] = dict(zip(loss["columns"], row[2:]))
-            self.bytes += int(row[1]) + 32 * int(row[0]) * (1 + len(columns))
+            numbers = self._counted(con, table, columns)
+            loss["rows"] = numbers[0]
+            loss["values"] = {c: n for c, n in zip(loss["columns"], numbers[1:]) if c not in loss["retyped"]}
+            listed = ", ".join(f"avg(octet_length(CAST({c} AS text)))" for c in columns) or "0"
+            some = f"SELECT {', '.join(columns) or '1'} FROM {table.rows} LIMIT {SAMPLE}"  # noqa: S608  quoted by ident()
+            means = ask(con, f"SELECT {listed} FROM ({some}) s")[0]  # noqa: S608  quoted by ident()
+            self.bytes += int(sum(float(mean or 0) * number for mean, number in zip(means, numbers[1:])))
+            self.bytes += 32 * numbers[0] * (1 + len(columns))
+
+    def _counted(self, con: t.Any, table: PgTable, columns: list[str]) -> list[int]:
+        """The rows of a table and the values, not NULL, of its columns.
+
+        :raises DriverError: somebody holds the table, or it takes too long.
+        """
+        counts = ", ".join(["count(*)", *(f"count({c})" for c in columns)])
+        try:
+            return [int(number) for number in ask(con, f"SELECT {counts} FROM {table.rows}")[0]]  # noqa: S608
+        except Exception as exc:
+            if sqlstate(exc) not in (LOCKED, TOO_LONG):
+                raise
+            why = "is locked by somebody" if sqlstate(exc) == LOCKED else "has so many rows that the time was up"
+            raise DriverError(
+                f"What the downgrade of {self.server.name} destroys could not be counted: the table {table.shown} "
+                f"{why}. Nothing was changed. Run the same command again when it is free, or give this phase a longer "
+                "`timeout`."
+            ) from exc
 
 
 class Trial(Transaction):
@@ -190,16 +215,14 @@ class PostgresqlDatabase(ServedDatabase):
         self.migrations.visit(look)
         return look
 
-    def rehearse(self, folder: str, newer: list[str], older: list[str], accepted: list[str]) -> dict[str, t.Any]:
+    def rehearse(self, request: dict[str, t.Any], newer: list[str], older: list[str]) -> dict[str, t.Any]:
         """Try the downgrade where it can be tried. The live database is only read.
-
-        :arg accepted: what may be lost, where it could not be put back.
 
         Returns ``to``, ``losses``, ``touched`` ({table: columns}), ``export_size``, ``sql`` and ``untried`` (why it was
         not tried; empty where it was).
         """
         look = self.look(Look(self.server, self.until))
-        scratch = Scratch(self.server, folder, self.until)
+        scratch = Scratch(self.server, request["scratch"], self.until)
         schema, table = look.version
         rows = [
             f"INSERT INTO {_quoted(schema)}.{_quoted(table)} (version_num) VALUES ({literal(revision)})"  # noqa: S608
@@ -208,10 +231,10 @@ class PostgresqlDatabase(ServedDatabase):
         try:
             with scratch.database(look.facts, rows) as name:
                 self.server.database = name
-                found = self._try(look, newer, older, accepted)
+                found = self._try(look, newer, older)
         except NoScratch as exc:
-            sql = self._write_down(newer, older)
-            return {"to": older, "losses": {}, "touched": {}, "export_size": 0, "sql": sql, "untried": str(exc)}
+            sql, why = self._write_down(newer, older), f"{exc}. {granted(exc, look.facts['user'])}"
+            return {"to": older, "losses": {}, "touched": {}, "export_size": 0, "sql": sql, "untried": why}
         finally:
             self.server.database = ""
             self.server.settings = {}
@@ -220,7 +243,7 @@ class PostgresqlDatabase(ServedDatabase):
         _refuse_strangers(self.path, measure.tables, found["touched"], look.facts["user"])
         return dict(found, export_size=measure.bytes, untried="")
 
-    def _try(self, look: Look, newer: list[str], older: list[str], accepted: list[str]) -> dict[str, t.Any]:
+    def _try(self, look: Look, newer: list[str], older: list[str]) -> dict[str, t.Any]:
         self.server.readonly = False
         self.server.settings = {"search_path": look.facts["search_path"]}
         same = self.migrations.graph.same
@@ -229,9 +252,6 @@ class PostgresqlDatabase(ServedDatabase):
         self.migrations.downgrade("", newer, older, down)
         self.migrations.redirect.sql = None
         self.migrations.upgrade_again("", down.stood, newer, Trial(self.server, same, down.stood, newer, self.until))
-        refuse_unmatched(
-            {table.shown: unmatched(table, down.after.get(oid)) for oid, table in down.before.items()}, accepted
-        )
         losses, touched = {}, {}
         for oid, numbers in affected(down.before, down.after).items():
             table, left = down.before[oid], down.after.get(oid)
@@ -239,8 +259,14 @@ class PostgresqlDatabase(ServedDatabase):
             touched[table.shown] = names
             gone = [n for n in numbers if left is None or left.columns.get(n, ("", ""))[1] != table.columns[n][1]]
             if left is None or gone:
-                columns = [name for number, (name, _kind) in table.columns.items() if left is None or number in gone]
-                losses[table.shown] = {"columns": columns, "key": table.key, "dropped": left is None}
+                listed = [n for n in table.columns if left is None or n in gone]
+                losses[table.shown] = {
+                    "columns": [table.columns[n][0] for n in listed],
+                    "retyped": [table.columns[n][0] for n in listed if left is not None and n in left.columns],
+                    "key": table.key,
+                    "dropped": left is None,
+                    "whole": left is not None and not (table.key and left.numbers == table.numbers),
+                }
         return {"to": down.stood, "losses": losses, "touched": touched, "sql": _statements(sql)}
 
     def _write_down(self, newer: list[str], older: list[str]) -> list[str]:
@@ -268,7 +294,7 @@ class PostgresqlDatabase(ServedDatabase):
             scratch.remove(scratch.copy)
             raise DriverError(
                 f"No copy of {self.path} with its data, about {look.bytes / 1e6:.0f} MB, could be made on its server: "
-                f"{exc}. That the migrations run on a copy of its schema, preflight has tried where it does not warn."
+                f"{exc}. {granted(exc, look.facts['user'])}"
             ) from exc
         return {"name": scratch.copy, "settings": {"search_path": look.facts["search_path"]}}
 
@@ -291,12 +317,16 @@ class PostgresqlDatabase(ServedDatabase):
         """
         sure: Wanted = {}
         counts = Counts()
+
+        def judge(found: Statement) -> None:
+            refuse_unforeseen(request, found)
+
         for attempt in range(ATTEMPTS):
             write_empty(export)
             with images(folder, export) as lines:
                 self.server.readonly = False
                 place = (self.server, self.migrations.graph.same, request["from"], request["to"], self.until)
-                work = Downgrade(lines, request["touched"], sure, request["accept_loss"], counts, manifest, *place)
+                work = Downgrade(lines, request["touched"], sure, judge, counts, manifest, *place)
                 try:
                     self.migrations.downgrade("", request["from"], request["to"], work)
                 except Again as exc:

@@ -9,7 +9,17 @@ import os
 import time
 import typing as t
 
-from ._alembic_keep import export_of, exported, manifest_of, read_manifest, remove, write_empty, write_manifest
+from ._alembic_keep import (
+    export_of,
+    exported,
+    loss_kept,
+    loss_of,
+    manifest_of,
+    read_manifest,
+    remove,
+    write_empty,
+    write_manifest,
+)
 from ._alembic_mysql import MysqlDatabase
 from ._alembic_pg_tables import plain
 from ._alembic_postgresql import PostgresqlDatabase
@@ -63,11 +73,13 @@ def look_served(migrations: Migrations, request: Request) -> list[str]:
 
 
 def downgrade_served(request: Request) -> dict[str, t.Any]:
-    """Downgrade the live database, keeping what that destroys. Returns ``changed`` and ``exported`` ({table: rows})."""
+    """Downgrade the live database, keeping what that destroys. Returns ``changed``, ``exported`` ({table: rows}) and
+    ``loss``, the statement.
+    """
     migrations = Migrations(request)
     database = same_served(migrations, request)
     if migrations.graph.same(database.state()[0], request["to"]):
-        return {"changed": False}
+        return {"changed": False, "loss": loss_kept(request, database.path)}
     expect_files(migrations, request)
     if isinstance(database, MysqlDatabase):
         write_empty(export_of(request))
@@ -78,8 +90,8 @@ def downgrade_served(request: Request) -> dict[str, t.Any]:
         lambda noted: write_manifest(request, database.path, **noted),
     )
     if kept is None:
-        return {"changed": False}
-    return {"changed": True, "exported": _named(kept)}
+        return {"changed": False, "loss": {}}
+    return {"changed": True, "exported": _named(kept), "loss": loss_of(request, kept)}
 
 
 def recover_served(request: Request) -> dict[str, t.Any]:

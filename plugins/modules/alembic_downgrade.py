@@ -22,8 +22,10 @@ description:
   - With PostgreSQL, preflight tries the migrations on a scratch database with the schema of the live one. That needs
     C(psql) and C(pg_dump) on the host and a database user with C(CREATEDB). Without these the result has a warning,
     and V(main) finds in its transaction what is to be exported.
+  - A loss that O(accept_loss) does not accept is refused, by V(preflight) with what it counts in the database, and by
+    V(main), before the database is changed, with what its export holds.
   - A table without a primary key is exported whole and comes back whole. Where it only loses columns, its rows cannot
-    be matched once the app has written to it, so this has to be accepted in O(accept_loss).
+    be matched once the app has written to it.
   - With MySQL and MariaDB nothing is exported, and nothing can be taken back. What it destroys is read from its
     statements, and all of it has to stand in O(accept_loss); a statement that cannot be judged is refused. An attempt
     that ended between two migrations is gone on with from there. One that ended inside a migration with several
@@ -99,11 +101,24 @@ options:
     default: []
   accept_loss:
     description:
-      - What may be lost where it cannot be put back, as V(table) or V(table.column).
-      - With MySQL and MariaDB everything that the downgrade destroys.
+      - What may be lost, as V(table), which stands for all that is in it, or V(table.column). Of PostgreSQL, where it
+        is in another schema, V(schema.table.column).
+      - Whatever holds data and is not named here is refused; values that are C(NULL) and tables without rows are none.
+        Rows that a migration changes, deletes or adds are accepted by their table.
+      - With MySQL and MariaDB everything that the downgrade destroys, also without data.
     type: list
     elements: str
     default: []
+  rehearse_data:
+    description: Whether V(rehearse) tries it on a copy with all data, or only on a copy of the schema.
+    type: bool
+    default: true
+  rehearsing:
+    description:
+      - V(rehearse) follows on V(preflight), which leaves it to that to refuse a loss, because with all data it is known
+        better.
+    type: bool
+    default: false
   done_by:
     description:
       - Name of another host that has the same database and works on it for this one as well. Here it is only looked at
@@ -196,13 +211,14 @@ destroys:
   sample: [invoices.total (120 values)]
 loss:
   description:
-    - What the downgrade of the copy destroyed, by table, with C(rows), the number that it had; C(dropped), whether all
-      of it is gone; C(values), of each lost column the number of those that are not C(NULL); and the rows that were
-      C(changed), C(deleted) and C(added) by a migration.
+    - What the downgrade destroyed, told by its export, by table, with C(rows), the number that it had; C(dropped),
+      whether all of it is gone; C(values), of each lost column the number of those that are not C(NULL); the rows that
+      were C(changed), C(deleted) and C(added) by a migration; and C(whole), whether all of it was exported because no
+      primary key tells its rows apart.
     - Without a primary key C(changed) are rows that are not there afterwards as they were.
-  returned: for O(step=rehearse), when there is something to do
+  returned: for O(step=main), and for O(step=rehearse) with data, when there is something to do
   type: dict
-  sample: {invoices: {dropped: false, rows: 140, values: {total: 120}, changed: 0, deleted: 0, added: 0}}
+  sample: {invoices: {dropped: false, rows: 140, values: {total: 120}, changed: 0, deleted: 0, added: 0, whole: false}}
 unchanged:
   description: The tables whose rows are the same after the downgrade of the copy, by their number and a digest.
   returned: for O(step=rehearse), when there is something to do
@@ -245,6 +261,8 @@ ARGS = {
     "done_by": {"type": "str", "default": ""},
     "left_out": {"type": "dict", "default": {}},
     "schema_compatible": {"type": "bool", "default": False},
+    "rehearse_data": {"type": "bool", "default": True},
+    "rehearsing": {"type": "bool", "default": False},
 }
 
 

@@ -35,7 +35,7 @@ _FQCN = re.compile(r"[a-z_]\w*(\.[a-z_]\w*){2,}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # A name that useradd takes, also of a domain. Ansible puts it into the command line of sudo as it is.
 _USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.@-]{0,63}\$?")
-_TABLE = re.compile(r"\w+(\.\w+)?")
+_TABLE = re.compile(r"[^.]+(\.[^.]+){0,2}")  # of PostgreSQL also schema.table.column
 # Words in a variable's name that make numbers below it text: 1234567 is a commit there, not a number.
 _TEXT_WORDS = frozenset({"commit", "commits", "revision", "revisions", "from", "to"})
 

@@ -207,7 +207,7 @@ class Ops:
             "date": "2026-11-20",
             "implemented_by": "Dana Ng",
             "hosts": "shop",
-            "rollback": {"possible": True, "method": "automated"},
+            "rollback": {"possible": True, "method": "automated", "accept_loss": ["invoices.total"]},
             "phases": self.phases,
             **self.extra,
         }

@@ -73,7 +73,7 @@ class Fleet:
             "date": "2026-11-20",
             "implemented_by": "Dana Ng",
             "hosts": "shop",
-            "rollback": {"possible": True, "method": "automated"},
+            "rollback": {"possible": True, "method": "automated", "accept_loss": ["invoices.total"]},
             "phases": [
                 {"role": "alembic_downgrade", "vars": downgrade},
                 {"role": "acme.own.sabotage", "vars": vars_},

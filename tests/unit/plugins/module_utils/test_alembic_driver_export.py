@@ -13,12 +13,8 @@ import subprocess
 import sys
 
 import pytest
-from ansible_collections.changeops.rollback.plugins.module_utils._alembic_export import (
-    losses,
-    measure,
-    put_back,
-    write_export,
-)
+from ansible_collections.changeops.rollback.plugins.module_utils._alembic_export import put_back, write_export
+from ansible_collections.changeops.rollback.plugins.module_utils._alembic_foresee import losses, measure
 from ansible_collections.changeops.rollback.plugins.module_utils._alembic_sqlite import (
     DriverError,
     SqliteDatabase,

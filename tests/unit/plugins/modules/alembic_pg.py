@@ -39,6 +39,10 @@ async def main():
         await connection.run_sync(work)
 asyncio.run(main())
 """
+TABLES = """
+SELECT CASE nspname WHEN 'public' THEN relname ELSE nspname || '.' || relname END
+FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE relkind IN ('r', 'p') AND nspname !~ '^(pg_|info)'
+"""
 OLD = "CREATE TABLE invoices (id int PRIMARY KEY, name text, state text DEFAULT 'open')"
 
 
@@ -107,6 +111,7 @@ class PgShop(Shop):
         self.sql(OLD, "CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY)", *setup, *up)
         self.sql(*(line for _revision, _below, its_up, _down in more for line in its_up))
         self.sql(f"INSERT INTO alembic_version VALUES ('{at}')")
+        self.accepted = [name for (name,) in self.sql(TABLES)]
 
     def url(self, driver="psycopg", user=None):
         return f"postgresql+{driver}://{user or self.user}:hunter2@/{self.name}?host={self.socket}"

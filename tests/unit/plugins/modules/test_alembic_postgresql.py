@@ -13,6 +13,7 @@ import pytest
 pytest.importorskip("alembic")
 pytest.importorskip("psycopg")
 
+from ansible_collections.changeops.rollback.plugins.module_utils._command import PhaseError
 from ansible_collections.changeops.rollback.tests.unit.plugins.modules.alembic_pg import PgShop
 
 pytestmark = pytest.mark.usefixtures("bytecode")
@@ -335,16 +336,19 @@ def test_what_was_written_since_the_downgrade_wins(tmp_path, monkeypatch, postgr
 
 
 UNTRIED = (
-    "The downgrade of {} was not tried, because no scratch database could be made: {}. Its statements were "
-    "worked out, and "
-    "main runs them in one transaction, which exports what they destroy and is taken back if one fails. To have "
-    "it tried, "
-    "let the app's database user create databases (ALTER ROLE ... CREATEDB) and install psql and pg_dump on this host."
+    "The downgrade of {} was not tried, because no scratch database could be made: {} Its statements were worked out, "
+    "and main runs them in one transaction, which exports what they destroy and is taken back if one fails, or if it "
+    "destroys what the plan does not accept."
 )
 
 
 @pytest.mark.parametrize(
-    "why", ["psql says: ERROR: permission denied to create database", "psql is not installed on this host"]
+    "why",
+    [
+        "psql says: ERROR: permission denied to create database. Let an administrator of the server run: ALTER ROLE "
+        '"app" CREATEDB;',
+        "psql is not installed on this host. Install psql and pg_dump on this host.",
+    ],
 )
 def test_without_a_scratch_database_it_warns_and_keeps_everything_nevertheless(tmp_path, monkeypatch, postgresql, why):
     up = ["ALTER TABLE invoices ADD total int", "CREATE TABLE log (v text)"]
@@ -358,6 +362,9 @@ def test_without_a_scratch_database_it_warns_and_keeps_everything_nevertheless(t
     assert report.warnings == [UNTRIED.format(f"{shop.name} on {postgresql}", why)]
     assert "destroys" not in report.facts
     assert "ALTER TABLE invoices DROP total;" in report.diff[0]["prepared"]
+    assert shop.dump() == before
+    with pytest.raises(PhaseError, match=r"destroys log \(the table, 2 rows\), which the plan does not accept\."):
+        shop.run("main", accept_loss=["invoices"])
     assert shop.dump() == before
     assert shop.run("main").facts["exported"] == {"invoices": 1, "log": 2}
     shop.run("recover")

@@ -144,14 +144,17 @@ REFUSALS = [
     ),
     Refusal(
         "a column that goes from a table without a primary key",
-        "The downgrade drops loose.v, and there is no primary key that tells which row had which value. The table is "
-        "exported whole and comes back whole, but not once the app has written to it. Nothing was changed. If "
-        "that will do, write into the plan: rollback: {accept_loss: [loose.v]}",
+        "The downgrade of <database> from new to old destroys loose.v (1 values), which the plan does not accept. No "
+        "primary key tells the rows of loose apart, so all of it is exported, and it comes back as a whole, but not "
+        "once the app has written to it. Nothing was changed. If that may be lost, write into the plan: rollback: "
+        "{accept_loss: [invoices, loose.v]}",
         {
             "step": "preflight",
             "make": {"setup": ["CREATE TABLE loose (a int)"]},
             "up": [*ADD, "ALTER TABLE loose ADD v text"],
             "down": [*DROP, "ALTER TABLE loose DROP v"],
+            "sql": "INSERT INTO loose VALUES (1, 'x'), (2, NULL)",
+            "options": {"accept_loss": ["invoices"]},
         },
     ),
     Refusal(
