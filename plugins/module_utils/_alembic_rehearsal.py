@@ -62,8 +62,8 @@ def _without_data(ctx: Context) -> Report:
     words = destroyed(noted["losses"])
     return Report(
         f"The downgrade of {way(noted)} {tried}, because alembic_downgrade_rehearse_data is false. By what the "
-        f"database holds it destroys {', '.join(words) or 'nothing'}.{whole(noted['losses'])} How long it takes, whether the "
-        "migrations run on the data, and which rows they change, is not known.",
+        f"database holds it destroys {', '.join(words) or 'nothing'}.{whole(noted['losses'])} How long it takes, "
+        "whether the migrations run on the data, and which rows they change, is not known.",
         facts={"destroys": words},
     )
 
