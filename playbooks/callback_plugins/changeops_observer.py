@@ -37,7 +37,7 @@ READ_BY = "changeops.rollback.status"
 RUN_ROLE = "changeops.rollback.run"
 INCLUDES = ("include_role", "include_tasks")
 TASK_FAILED = "Task failed: "
-STEPS = ("preflight", "rehearse", "main", "recover")  # those that are on record
+STEPS = ("preflight", "rehearse", "main", "recover", "can_undo", "undone")  # those that are on record
 # What the templates of a run use. Each task on each host is a fork of this process, which finds what is loaded here.
 # One of Ansible's own brings all of them.
 FILTERS = ("ansible.builtin.combine", "changeops.rollback.time_left", "changeops.rollback.task_timeout")

@@ -143,7 +143,7 @@ from ansible_collections.changeops.rollback.plugins.plugin_utils._plan_yaml impo
 
 display = Display()
 
-STEPS = ("preflight", "rehearse", "main", "can_recover", "recover", "close")
+STEPS = ("preflight", "rehearse", "main", "can_recover", "can_undo", "recover", "undone", "close")
 
 
 class LookupModule(LookupBase):

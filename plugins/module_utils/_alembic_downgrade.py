@@ -83,7 +83,7 @@ def drive(ctx: Context, folder: Path, action: str, **request: t.Any) -> dict[str
     """
     project = _project(ctx)
     base = ctx.point.part / "driver"
-    request.setdefault("kept", str(_kept(ctx)))
+    request.setdefault("kept", str(kept_in(ctx)))
     for place in (ctx.point.part, base, *([Path(request["kept"])] if action == "downgrade" else [])):
         make_private(place)
     lay_out(base, ctx.point.scratch_path / "bytecode")
@@ -121,7 +121,7 @@ def drive(ctx: Context, folder: Path, action: str, **request: t.Any) -> dict[str
     return t.cast("t.Dict[str, t.Any]", answer)
 
 
-def _kept(ctx: Context) -> Path:
+def kept_in(ctx: Context) -> Path:
     """Where the export lies. In stand-alone use a later run starts afresh, and must not take the export with it."""
     if not ctx.point.standalone:
         return ctx.point.part
@@ -302,17 +302,17 @@ def main(ctx: Context) -> Report:
             facts={"exported": {}},
         )
     if ctx.params["done_by"]:
-        ctx.note(elsewhere=pending(ctx) and not (_kept(ctx) / MANIFEST).exists(), done_by=ctx.params["done_by"])
+        ctx.note(elsewhere=pending(ctx) and not (kept_in(ctx) / MANIFEST).exists(), done_by=ctx.params["done_by"])
         return Report(_look(ctx, "to"), after=after, facts={"exported": {}})
     reply = drive(ctx, Path(noted["folder"]), "downgrade", **task(noted))
     if not reply["changed"]:
         # Not by us, where nothing was kept: another host has the same database.
-        ctx.note(elsewhere=pending(ctx) and not (_kept(ctx) / MANIFEST).exists())
+        ctx.note(elsewhere=pending(ctx) and not (kept_in(ctx) / MANIFEST).exists())
         loss = reply["loss"]
         return Report(standing(noted), after=dict(after, loss=loss), facts={"exported": {}, "loss": loss})
     exported, loss = reply["exported"], reply["loss"]
     ctx.note(exported=exported)
-    words = f"exported {kept(exported)} to {_kept(ctx) / EXPORT}" if exported else "nothing had to be exported"
+    words = f"exported {kept(exported)} to {kept_in(ctx) / EXPORT}" if exported else "nothing had to be exported"
     return Report(
         f"Downgraded {way(noted)}; {words}.",
         changed=True,
@@ -326,7 +326,7 @@ def _idle(ctx: Context) -> Report | None:
     """A report where there is nothing to put back from this host."""
     noted = ctx.prepared
     started = ctx.state.get("progress") != FOUND and "database" in noted
-    there = (_kept(ctx) / MANIFEST).exists()
+    there = (kept_in(ctx) / MANIFEST).exists()
     if not started or not (pending(ctx) or there):
         return Report("The database had not been downgraded here, so there is nothing to put back.")
     if noted.get("elsewhere") and not there:
@@ -345,7 +345,7 @@ def can_recover(ctx: Context) -> Report:
 
 def recover(ctx: Context) -> Report:
     """Upgrade again, and put back what the downgrade destroyed."""
-    if ctx.params["done_by"] and not (_kept(ctx) / MANIFEST).exists() and pending(ctx):
+    if ctx.params["done_by"] and not (kept_in(ctx) / MANIFEST).exists() and pending(ctx):
         return Report(_look(ctx, "from"))
     noted, idle = ctx.prepared, _idle(ctx)
     if idle:

@@ -23,7 +23,7 @@ from ._alembic_graph import Place, relative
 from ._alembic_keep import write_json
 from ._alembic_postgresql import PostgresqlDatabase
 from ._alembic_run import Migrations, Request
-from ._alembic_served import database_of, downgrade_served, look_served, recover_served
+from ._alembic_served import database_of, downgrade_served, recover_served, same_served
 from ._alembic_sqlite import DriverError, SqliteDatabase, Table, revisions, spoken, tables
 
 
@@ -173,12 +173,15 @@ def act_downgrade(request: Request) -> dict[str, t.Any]:
 
 
 def act_look(request: Request) -> dict[str, t.Any]:
-    """Say where a database stands that another host works on. Returns ``current``, ``from`` and ``to`` (whether it is
-    there).
+    """Say where a database stands. Returns ``current``, ``from`` and ``to`` (whether it is there), and with
+    ``identify`` in the request its ``identity``.
     """
     migrations = Migrations(request)
-    current = look_served(migrations, request)
-    return {"current": current, **{place: migrations.graph.same(current, request[place]) for place in ("from", "to")}}
+    served = same_served(migrations, request) if request["kind"] else None
+    current = (served or SqliteDatabase(request["database"], request["version_table"])).state()[0]
+    identity = served.identity() if served and request.get("identify") else ""
+    stands = {place: migrations.graph.same(current, request[place]) for place in ("from", "to")}
+    return {"current": current, "identity": identity, **stands}
 
 
 def act_recover(request: Request) -> dict[str, t.Any]:

@@ -67,11 +67,6 @@ def expect_files(migrations: Migrations, request: Request) -> None:
         )
 
 
-def look_served(migrations: Migrations, request: Request) -> list[str]:
-    """The revisions that the database of preflight stands at."""
-    return same_served(migrations, request).state()[0]
-
-
 def downgrade_served(request: Request) -> dict[str, t.Any]:
     """Downgrade the live database, keeping what that destroys. Returns ``changed``, ``exported`` ({table: rows}) and
     ``loss``, the statement.

@@ -84,6 +84,26 @@ def main(ctx: Context) -> Report:
     return report
 
 
+def can_undo(ctx: Context) -> Report:
+    """Tell which files would be left alone, because somebody has edited them since."""
+    replaced = ctx.prepared.get("replaced", [])
+    known = [record for record in replaced if _known(look(record["path"]), record)]
+    names = ", ".join(record["path"] for record in known)
+    return Report(
+        f"{names} can be put back." if names else "No config is to be put back.",
+        warnings=[
+            f"{record['path']} was edited since the rollback, and would be left as it is."
+            for record in replaced
+            if record not in known
+        ],
+    )
+
+
+def _known(now: Found, record: Record) -> bool:
+    """Whether a file is as it was before main or as main wrote it."""
+    return now.same_content(Found.read(record["was"])) or now.same_content(Found.read(record["wrote"]))
+
+
 def recover(ctx: Context) -> Report:
     """Put back what was there right before main, where what main wrote is still there."""
     shutil.rmtree(str(ctx.point.scratch_path), ignore_errors=True)

@@ -152,6 +152,18 @@ class Dependencies:
         if self.ctx.prepared.get("run_install", True):
             self._run(standing)
 
+    def refuse_gone(self) -> None:
+        """Refuse where an environment that ``put_back`` would bring back is not kept any more.
+
+        :raises PhaseError: names it.
+        """
+        gone = [one for one in self._prepared if one["existed"] and not Path(one["kept"]).is_dir()]
+        if self.argv and gone:
+            raise PhaseError(
+                f"{gone[0]['kept']}, where the environment {gone[0]['path']} was kept, is gone. Bring it back from a "
+                "backup of the host, or deploy the release with your deploy tool."
+            )
+
     @property
     def _prepared(self) -> list[Prepared]:
         return t.cast("t.List[Prepared]", self.ctx.prepared.get("environments", []))

@@ -83,6 +83,19 @@ class Place:
             + then
         )
 
+    def refuse_moved(self, here: dict[str, str]) -> None:
+        """Refuse to undo where the work tree has moved on since the rollback.
+
+        :raises PhaseError: says how to take the change back in from there.
+        """
+        goal = self.goal()
+        if here != goal:
+            raise PhaseError(
+                f"{self.repo} has moved on since the rollback: it stands at {_spot(here)}, and was left at "
+                f"{_spot(goal)}. Undo what came after it first. To keep that, and bring the change back on top of it, "
+                f"revert the revert where you deploy from: git revert {goal['commit'][:10]}"
+            )
+
     def bring(self, target: str) -> None:
         """Bring the objects of ``target`` over from the scratch repository and keep them with a ref."""
         if not self.moves_branch:

@@ -234,6 +234,19 @@ def _left_reverted(there: Remote, target: str, why: str) -> str:
     )
 
 
+def still_reverted(place: Place) -> list[str]:
+    """Say after an undo that the next deploy rolls the change back again, where somebody has pushed the revert."""
+    git, target = place.git, place.ctx.prepared["target"]
+    upstream = git.run("rev-parse", "--verify", "--quiet", "@{upstream}", check=False)
+    if upstream.rc or place.ctx.params["push_remote"] or not git.is_ancestor(target, upstream.out.strip()):
+        return []
+    name = git.line("rev-parse", "--abbrev-ref", "@{upstream}")
+    return [
+        f"The revert {target[:10]} is in {name}: the next deploy rolls the change back again. In a clone of your own, "
+        f"on that branch, type: git pull && git revert {target[:10]} && git push"
+    ]
+
+
 def to_do_later(place: Place) -> list[str]:
     """What somebody has to know or do after the run, or the next deploy or merge undoes it; as sentences."""
     unpushed = [] if place.ctx.params["push_remote"] else _unpushed(place)

@@ -20,7 +20,7 @@ from ._git import SHOWN, Git, named, printable
 from ._git_commits import revertible
 from ._git_obstacles import refuse_filters, refuse_in_the_way, refuse_unfinished, refuse_unwritable
 from ._git_place import SCRATCH_REF, Place
-from ._git_push import prove_push, push, push_back, to_do_later
+from ._git_push import prove_push, push, push_back, still_reverted, to_do_later
 from ._git_rehearsal import changes, check_out, refuse_missing, rehearse_revert, scratch_repository, signature
 from ._phase import Context, Report
 
@@ -195,14 +195,33 @@ def main(ctx: Context) -> Report:
 
 
 def close(ctx: Context) -> Report:
-    """Push the revert, where that is asked for: all is verified now."""
+    """Push the revert, where that is asked for, or in an undo what puts it back: all is verified now."""
     if not (ctx.params["push_remote"] and ctx.params["push_here"]):
         return Report("Nothing is to be pushed from here.")
     place = Place(ctx)
+    if ctx.undo:
+        said, warnings = push_back(place)
+        words = said.strip() or "Nothing is to be put back elsewhere."
+        return _report(place, words, changed=bool(said), after=place.position(), warnings=warnings)
     pushed, msg, warnings = push(place)
     report = _report(place, msg or f"{place.repo} was not pushed.", after=place.position(), warnings=warnings)
     report.changed = pushed
     return report
+
+
+def can_undo(ctx: Context) -> Report:
+    """See that the code is where the rollback left it, so that it can go back to where that found it."""
+    place = Place(ctx)
+    here, prepared = place.position(), ctx.prepared
+    if prepared["base"] == prepared["target"] or here == place.found():
+        return _report(place, f"The code in {place.repo} is not to be put back.", after=here)
+    if not place.half_done():
+        place.refuse_moved(here)
+        refuse_unfinished(place.git)
+        refuse_in_the_way(place.git, prepared["files"])
+    Dependencies(ctx, place.app).refuse_gone()
+    words = f"The code in {place.repo} can go from {here['commit'][:10]} back to {prepared['base'][:10]}."
+    return _report(place, words, after=place.found())
 
 
 def recover(ctx: Context) -> Report:
@@ -225,7 +244,8 @@ def recover(ctx: Context) -> Report:
     standing = f"The code stands at {found['commit'][:10]} again. Run the same command again to go on."
     Dependencies(ctx, place.app).put_back(standing)
     place.forget_target()
-    pushed, unpushed = push_back(place)
+    # an undo pushes when all is verified
+    pushed, unpushed = ("", still_reverted(place)) if ctx.undo else push_back(place)
     ctx.note(stage="recovered")
     branch = f" on {found['branch']}" if found["branch"] else ""
     msg = f"{place.repo} is back at {found['commit'][:10]}{branch}.{pushed}"

@@ -26,7 +26,7 @@ from ._command import Commands, PhaseError
 from ._env_file import read_environment
 from ._restore_point import STANDALONE, RestorePoint, WorkLock, told
 
-STEPS = ["preflight", "rehearse", "main", "can_recover", "recover", "close"]
+STEPS = ["preflight", "rehearse", "main", "can_recover", "can_undo", "recover", "undone", "close"]
 COMMON_ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "step": {"type": "str", "choices": STEPS, "default": "main"},
     "restore_point": {"type": "str"},
@@ -36,9 +36,10 @@ COMMON_ARGUMENTS: dict[str, dict[str, t.Any]] = {
 }
 
 RECOVERY_TIMEOUT = 600.0  # seconds that recover has at least
-# Environment variables by which a run says which one it is, and how many seconds it has left.
+# Environment variables by which a run says which one it is, how many seconds it has left, and that it is an undo.
 RUN = "CHANGEOPS_RUN"
 TIME_LEFT = "CHANGEOPS_TIME_LEFT"
+UNDO = "CHANGEOPS_UNDO"
 
 REHEARSAL = "rehearsal"  # where a rehearsal keeps what it needs
 # How far a phase came, as noted in state.json.
@@ -89,6 +90,11 @@ class Context:
         return t.cast("t.Dict[str, t.Any]", self.state.get("prepared", {}))
 
     @property
+    def undo(self) -> bool:
+        """Whether a rollback is undone that had come to its end, perhaps days ago."""
+        return bool(os.environ.get(UNDO))
+
+    @property
     def resumed(self) -> bool:
         return self.state.get("progress") in (STARTED, DONE)
 
@@ -111,7 +117,7 @@ def run_step(
 ) -> Report:
     """Run one step of a phase and keep its part of the restore point.
 
-    :arg functions: what does each step; ``rehearse``, ``can_recover`` and ``close`` may be missing.
+    :arg functions: what does each step; all but ``preflight``, ``main`` and ``recover`` may be missing.
     :arg subject: what a stand-alone use works on (the repository, say); another subject starts afresh.
     """
     if step == "rehearse":
@@ -175,11 +181,11 @@ def _work_lock(step: str, point: RestorePoint) -> WorkLock:
 
 def _idle(step: str, state: t.Mapping[str, t.Any], functions: t.Mapping[str, Step]) -> Report | None:
     """A report where a step has nothing to do, because of what was never begun or is not waited with."""
-    if step in ("can_recover", "recover") and state.get("progress") is None:
+    if step in ("can_recover", "can_undo", "recover") and state.get("progress") is None:
         return Report("Nothing had been started here, so there is nothing to put back.")
-    if step == "can_recover" and step not in functions:
+    if step in ("can_recover", "can_undo", "undone") and step not in functions:
         return Report("Nothing but what is on this host is needed to put back what was done here.")
-    if step == "close" and ("close" not in functions or state.get("progress") != DONE):
+    if step == "close" and (step not in functions or state.get("progress") not in (DONE, RECOVERED)):
         return Report("Nothing was left to do here for the end of the run.")
     return None
 
@@ -241,8 +247,11 @@ def _check_step(
         throw_away = RestorePoint(str(part))
         throw_away.make()
         commands = _commands(params)
-        if step in ("can_recover", "recover", "close"):
+        if step in ("can_recover", "recover", "undone", "close"):
             return Report("Only what preflight and main would do is shown in check mode.")
+        if step == "can_undo":
+            context = Context(params, throw_away, commands, True, dict(state))
+            return _idle(step, state, functions) or functions[step](context)
         report = functions["preflight"](Context(params, throw_away, commands, True, dict(state)))
         if step == "main":
             state = dict(
@@ -352,6 +361,8 @@ def run_module(
     close: Step | None = None,
     can_recover: Step | None = None,
     rehearse: Step | None = None,
+    can_undo: Step | None = None,
+    undone: Step | None = None,
     **kwargs: t.Any,
 ) -> None:
     """The ``main()`` of every phase module: options in, one step, result out.
@@ -360,10 +371,11 @@ def run_module(
     :arg close: what waits until the whole run is done and verified; most phases have nothing of that kind.
     :arg rehearse: tries more than preflight does, and longer, beside the live service; leaves no trace.
     :arg can_recover: sees whether ``recover`` can work, before anything is put back anywhere; changes nothing.
+    :arg can_undo: the same in an undo, while the service runs. ``undone``: sees that it is well afterwards.
     """
     module = AnsibleModule(argument_spec=dict(COMMON_ARGUMENTS, **argument_spec), supports_check_mode=True, **kwargs)
     functions = {"preflight": preflight, "main": main, "recover": recover}
-    more = {"close": close, "can_recover": can_recover, "rehearse": rehearse}
+    more = {"close": close, "can_recover": can_recover, "rehearse": rehearse, "can_undo": can_undo, "undone": undone}
     functions.update({name: step for name, step in more.items() if step})
     try:
         point = RestorePoint(module.params["restore_point"] or f"standalone/{phase}")

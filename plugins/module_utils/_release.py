@@ -150,18 +150,39 @@ def main(ctx: Context) -> Report:
     return _report(layout, f"Switched {words}", changed=True, after=_state(target), diff=diff, warnings=[NEXT_DEPLOY])
 
 
-def recover(ctx: Context) -> Report:
-    """Point the symlink to the release that preflight found."""
+def can_undo(ctx: Context) -> Report:
+    """See that the symlink is where the rollback left it, and that the release is there to which it goes back."""
     layout = Layout(Path(ctx.params["repo"]).expanduser(), dangling=True)
     prepared = ctx.prepared
-    if prepared.get("stage") not in ("switching", "done", "recovering") or prepared["base"] == prepared["target"]:
-        return _report(layout, f"{layout.link} was not switched, so nothing is to be put back.", after=layout.state)
+    if prepared["base"] in (prepared["target"], layout.name):
+        return _report(layout, f"{layout.link} is not to be put back.", after=layout.state)
+    _refuse_elsewhere(layout, prepared)
+    layout.refuse_deploy()
+    base = _base(layout, prepared)
+    return _report(layout, f"{layout.link} can go back to {base.title}.", after=_state(base))
+
+
+def _base(layout: Layout, prepared: dict[str, t.Any]) -> Release:
+    """The release that preflight found.
+
+    :raises PhaseError: it is gone.
+    """
     base = layout.named(prepared["base"])
     if base is None:
         raise PhaseError(
             f"Release {prepared['base']}, to which {layout.link} pointed, is gone from {layout.folder}. Deploy it "
             "again with your deploy tool."
         )
+    return base
+
+
+def recover(ctx: Context) -> Report:
+    """Point the symlink to the release that preflight found."""
+    layout = Layout(Path(ctx.params["repo"]).expanduser(), dangling=True)
+    prepared = ctx.prepared
+    if prepared.get("stage") not in ("switching", "done", "recovering") or prepared["base"] == prepared["target"]:
+        return _report(layout, f"{layout.link} was not switched, so nothing is to be put back.", after=layout.state)
+    base = _base(layout, prepared)
     _refuse_elsewhere(layout, prepared)
     ctx.note(stage="recovering")
     diff = _diff(layout, base)

@@ -10,7 +10,6 @@ here at this moment.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pwd
 import shutil
@@ -18,8 +17,7 @@ import time
 import typing as t
 from pathlib import Path
 
-from ._command import Commands, PhaseError
-from ._hold import hold
+from ._command import PhaseError
 from ._phase import DONE, STARTED
 from ._restore_point import (
     STANDALONE,
@@ -31,8 +29,11 @@ from ._restore_point import (
     user_name,
     write_json,
 )
+from ._run_info import ABANDONED, all_infos, close_info, newest, nothing, outcome_of
 from ._shared import keep_to_owner, share
 from ._words import age
+
+ROLLED_BACK = "rolled back"
 
 Params = t.Dict[str, t.Any]
 Result = t.Dict[str, t.Any]
@@ -65,18 +66,19 @@ class RunPoint:
     @property
     def started(self) -> bool:
         """Whether a phase's main started here: the host may be half-way."""
-        return any(part.get("progress") in (STARTED, DONE) for part in self.parts().values())
+        return _started(self.root)
 
     def unfinished_others(self) -> list[Result]:
         """Restore points of other runs that left this host half-way."""
-        found = []
-        for path in sorted(self.state_dir.glob("*/run.json")):
-            info = read_json(path)
-            if path.parent == self.root or not isinstance(info, dict) or info.get("outcome"):
-                continue
-            if any(part.get("progress") in (STARTED, DONE) for part in _parts(path.parent).values()):
-                found.append(dict(info, path=str(path.parent)))
-        return found
+        return [
+            dict(info, path=str(root))
+            for root, info in all_infos(self.state_dir)
+            if root != self.root and not outcome_of(info) and _started(root)
+        ]
+
+
+def _started(root: Path) -> bool:
+    return any(part.get("progress") in (STARTED, DONE) for part in _parts(root).values())
 
 
 def _parts(root: Path) -> dict[str, Result]:
@@ -84,24 +86,27 @@ def _parts(root: Path) -> dict[str, Result]:
     return {name: state for name, state in found.items() if isinstance(state, dict)}
 
 
-def check_lock(point: RunPoint, params: Params, now: float) -> bool:
+def check_lock(point: RunPoint, named: str, params: Params, now: float) -> bool:
     """Return whether another run's lock lies here that may be taken over.
 
+    :arg named: the restore point that the controller's history has for the run.
     :raises PhaseError: the host belongs to another run, or another run left it half-way.
     """
     lock = point.lock()
     mine = {params["run"], params["break_lock"], *params["finished_runs"]}
-    adopt = bool(lock) and (lock.get("run") in mine or lock.get("restore_point") == point.root.name)
+    adopt = bool(lock) and (lock.get("run") in mine or lock.get("restore_point") == named)
     if lock and not adopt:
         wrong = "" if params["break_lock"] in params["finished_runs"] else params["break_lock"]
         raise PhaseError(
-            "This host is locked: {change} is being rolled back by {executed_by} from {controller} since {age} (run "
-            "{run}). {wrong}Wait for it, or if you are sure that it is dead: ansible-playbook rollback.yml "
+            "This host is locked: {change} is being {doing} by {executed_by} from {controller} since {age} (run "
+            "{run}). {wrong}Wait for it, or if you are sure that it is dead: ansible-playbook {playbook}.yml "
             "-e change={mine} -e break_lock={run}".format(
                 **{key: lock.get(key) for key in ("change", "executed_by", "controller", "run")},
                 age=age(now - float(lock.get("taken", now))),
                 wrong=f"-e break_lock={wrong} names another run. " if wrong else "",
                 mine=params["change"],
+                doing=lock.get("doing", ROLLED_BACK),
+                playbook="undo" if params["undo"] else "rollback",
             ),
             lock=lock,
         )
@@ -148,20 +153,31 @@ def _others(users: t.Sequence[str], euid: int) -> list[int]:
     return [int(user) if user.isdigit() else pwd.getpwnam(user).pw_uid for user in others]
 
 
-def opened(point: RunPoint, params: Params, check: bool, now: float | None = None) -> Result:
+def _found(named: RunPoint, params: Params) -> RunPoint:
+    """The restore point that a run works with: the rollback's, where an undo is asked for or was left half-way."""
+    root, info = newest(named.state_dir, params["change"], params["undo_run"], _started)
+    half_undone = not outcome_of(info) and "undo" in info
+    return RunPoint(str(root)) if root and (params["undo"] or half_undone) else named
+
+
+def opened(named: RunPoint, params: Params, check: bool, now: float | None = None) -> Result:
     """Take the host for a run, and make or find its restore point.
 
     Waits for what an interrupted run left at work here, and ends it after ``wait`` seconds.
     """
     now = time.time() if now is None else now
-    adopt = check_lock(point, params, now)
+    point = _found(named, params)
     info = point.info()
+    if params["undo"]:
+        why = nothing(params["change"], params["undo_run"], info)
+        if why:
+            return {"changed": False, "msg": why, "resumed": False, "path": ""}
+    adopt = check_lock(point, named.root.name, params, now)
     if info and info.get("plan_digest") != params["plan_digest"]:
+        state = "it is undone with the plan that it had" if params["undo"] else "it is not finished here"
         raise PhaseError(
-            "The plan of {} was edited since run {} began, and that run is not finished here. Put the plan back as it "
-            "was (SHA-256 {}) and run the same command again.".format(
-                params["change"], info.get("run"), info.get("plan_digest")
-            )
+            "The plan of {} was edited since run {} began, and {}. Put the plan back as it was (SHA-256 {}) and run "
+            "the same command again.".format(params["change"], info.get("run"), state, info.get("plan_digest"))
         )
     others = _others(params["accounts"], os.geteuid())
     if check:
@@ -169,17 +185,21 @@ def opened(point: RunPoint, params: Params, check: bool, now: float | None = Non
     lock = WorkLock(point.state_dir / "work.lock", "opening run {}".format(params["run"]))
     held = lock.acquire(params["wait"], end=adopt)
     try:
-        check_lock(point, params, now)
+        check_lock(point, named.root.name, params, now)
         _give_access(point, others)
         _take(point, params, others, now)
         _clear_untouched(point, params)
         for other in point.unfinished_others():
-            _close_info(Path(other["path"]), "abandoned", now)
+            close_info(Path(other["path"]), ABANDONED, now)
         first = info or dict(
             {key: params[key] for key in ("run", "change", "title", "plan_digest", "executed_by", "controller")},
             id=point.root.name,
             opened=now,
         )
+        first.pop("undo", None)
+        if params["undo"]:
+            begun = outcome_of(info) is None
+            first["undo"] = {"run": params["run"], "outcome": outcome_of(info), "begun": begun}
         write_json(point.root / "run.json", dict(first, outcome=None))
     finally:
         lock.release()
@@ -211,20 +231,27 @@ def _give_access(point: RunPoint, others: t.Sequence[int]) -> None:
 
 def _clear_untouched(point: RunPoint, params: Params) -> None:
     """Remove restore points of runs that are over and had not begun to change this host."""
-    for path in point.state_dir.glob("*/run.json"):
-        info = read_json(path)
-        over = isinstance(info, dict) and not info.get("outcome") and info.get("run") in params["finished_runs"]
-        started = any(part.get("progress") in (STARTED, DONE) for part in _parts(path.parent).values())
-        if over and not started and path.parent != point.root:
-            shutil.rmtree(str(path.parent), ignore_errors=True)
+    for root, info in all_infos(point.state_dir):
+        over = not info.get("outcome") and info.get("run") in params["finished_runs"]
+        if over and not _started(root) and root != point.root:
+            shutil.rmtree(str(root), ignore_errors=True)
 
 
 def _take(point: RunPoint, params: Params, others: t.Sequence[int], now: float) -> None:
     holder = {key: params[key] for key in ("run", "change", "executed_by", "controller")}
+    holder["doing"] = "undone" if params["undo"] else ROLLED_BACK
     path = point.state_dir / "lock.json"
     write_json(path, dict(holder, restore_point=point.root.name, taken=now))
     if others:  # their phases look whether the run still has the host
         share(path, others, "r")
+
+
+def undoing(point: RunPoint, check: bool) -> Result:
+    """Note that an undo begins to change the host: from here on it is half-way, until that has come to its end."""
+    info = point.info()
+    if not check:
+        write_json(point.root / "run.json", dict(info, undo=dict(info["undo"], begun=True)))
+    return {"changed": False, "msg": f"The undo of {info['change']} begins on this host."}
 
 
 def checked(point: RunPoint) -> Result:
@@ -238,79 +265,3 @@ def checked(point: RunPoint) -> Result:
         "started": point.started,
         "progress": {name: part.get("progress") for name, part in parts.items()},
     }
-
-
-def closed(point: RunPoint, params: Params, check: bool, now: float | None = None) -> Result:
-    """Give the host back, and keep or remove the restore point as the outcome asks for."""
-    now = time.time() if now is None else now
-    outcome = params["outcome"]
-    warnings = []
-    if check or not point.info():
-        return {"changed": False, "msg": "There is no restore point to close.", "outcome": outcome}
-    for part in point.parts():
-        RestorePoint(str(point.root / part)).use_reserve()
-    if outcome in ("succeeded", "recovered"):
-        if any(part.get("changed") for part in point.parts().values()):
-            warnings = _hold(point, params, now) if outcome == "succeeded" else []
-            _close_info(point.root, outcome, now)
-            for scratch in point.root.glob("*/scratch"):
-                shutil.rmtree(str(scratch), ignore_errors=True)
-            prune(point.state_dir, params["keep"])
-            msg = f"Closed restore point {point.root}; it is kept."
-        else:
-            shutil.rmtree(str(point.root))
-            msg = "Nothing was changed here, so there is no restore point to keep."
-    elif outcome == "refused" and not point.started:
-        shutil.rmtree(str(point.root))
-        msg = "Nothing was changed here."
-    else:
-        msg = f"This host is half-way. Restore point {point.root} stays open for the run that finishes it."
-    if point.lock().get("run") == params["run"]:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(str(point.state_dir / "lock.json"))
-    return {"changed": False, "msg": msg, "outcome": outcome, "path": str(point.root), "warnings": warnings}
-
-
-def _hold(point: RunPoint, params: Params, now: float) -> list[str]:
-    """Hold what was taken back here. Returns warnings: the rollback is done, and must not fail for want of a note."""
-    info, lock = point.info(), point.lock()
-    about = {
-        "change": info["change"],
-        "title": info.get("title", ""),
-        "run": params["run"],
-        "executed_by": (lock if lock.get("run") == params["run"] else info)["executed_by"],
-        "since": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now)),
-    }
-    try:
-        hold(point.state_dir, about, [part for part in point.parts().values() if part.get("progress") == DONE])
-    except (OSError, PhaseError) as exc:
-        return [f"{info['change']} is rolled back, but not held, so a deploy may ship it again: {exc}"]
-    return []
-
-
-def _close_info(root: Path, outcome: str, now: float) -> None:
-    # The order in which runs ended must not change when the host's clock is set back.
-    ended = [(read_json(path) or {}).get("closed", 0.0) for path in root.parent.glob("*/run.json")]
-    now = max([now, *(float(other) + 0.001 for other in ended)])
-    write_json(root / "run.json", dict(read_json(root / "run.json") or {}, outcome=outcome, closed=now))
-
-
-def prune(state_dir: Path, keep: int) -> list[str]:
-    """Remove all but the newest ``keep`` closed restore points; the newest one always stays. Returns their ids."""
-    finished = []
-    for path in state_dir.glob("*/run.json"):
-        info = read_json(path)
-        if isinstance(info, dict) and info.get("outcome"):
-            finished.append((float(info.get("closed", 0)), path.parent))
-    finished.sort(reverse=True)
-    removed = []
-    for _closed, root in finished[max(1, keep) :]:
-        for path in root.glob("*/manifest.json"):
-            code = (read_json(path) or {}).get("code") or {}
-            if code.get("ref"):
-                # as the phase that made it: root would leave files of its own in somebody's repository
-                git = ["git", "-C", code["repo"], "update-ref", "-d", code["ref"]]
-                Commands(60).run(git, check=False, uid=path.stat().st_uid)
-        shutil.rmtree(str(root), ignore_errors=True)
-        removed.append(root.name)
-    return removed

@@ -113,8 +113,11 @@ def _start_check(
 def start_recover(ctx: Context) -> Report:
     """Stop what main started, so that the earlier phases can be put back."""
     services = noted_services(ctx, "service_start")
+    began = ctx.prepared.get("started", [])
+    if ctx.undo:  # whoever started it since
+        began = [name for name, word in ctx.before.get("services", {}).items() if word in (RUNNING, FAILED)]
     # a socket may have started its service since, so what goes together is stopped together
-    groups = {s.group for s in services if s.name in ctx.prepared.get("started", [])}
+    groups = {s.group for s in services if s.name in began}
     mine = [s for s in services if s.group in groups]
     if not mine and not ctx.prepared.get("held") and ctx.prepared.get("undrained") is None:
         return Report("service_start had started nothing, so there is nothing to stop.", facts={"stopped": []})

@@ -197,6 +197,19 @@ def main(ctx: Context) -> Report:
     checks, scene = _scene(ctx, there=False)
     if ctx.check:
         return Report(f"Would run {len(checks)} checks: {listed([check.name for check in checks])}.")
+    return _run(ctx, checks, scene)
+
+
+def undone(ctx: Context) -> Report:
+    """Run those checks that held before the rollback. The others ask for what the rollback brought."""
+    checks, scene = _scene(ctx, there=False)
+    held = [check for check in checks if ctx.before.get("checks", {}).get(check.name)]
+    if not held:
+        return Report("No check held before the rollback, so none is run after the undo.")
+    return _run(ctx, held, scene)
+
+
+def _run(ctx: Context, checks: list[Check], scene: Scene) -> Report:
     marks = read_marks(ctx.point.part)
     kept = {**(read_json(ctx.point.part / "kept.json") or {}), **{c.name: marks for c in checks if c.kind.at_the_end}}
     found = Round(checks, scene, kept)

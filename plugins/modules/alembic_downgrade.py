@@ -244,6 +244,7 @@ from ansible_collections.changeops.rollback.plugins.module_utils._alembic_downgr
 )
 from ansible_collections.changeops.rollback.plugins.module_utils._alembic_downgrade import main as downgrade
 from ansible_collections.changeops.rollback.plugins.module_utils._alembic_rehearsal import rehearse
+from ansible_collections.changeops.rollback.plugins.module_utils._alembic_undo import can_undo
 from ansible_collections.changeops.rollback.plugins.module_utils._phase import run_module
 
 ARGS = {
@@ -275,6 +276,7 @@ def main():
         subject=lambda params: " ".join([params["project"], *params["from"], *params["to"]]),
         phase="alembic_downgrade",
         can_recover=can_recover,
+        can_undo=can_undo,
         rehearse=rehearse,
     )
 

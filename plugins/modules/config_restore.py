@@ -117,8 +117,8 @@ after:
   sample: {/srv/shop/config/app.toml: 60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752}
 """
 
+from ansible_collections.changeops.rollback.plugins.module_utils._config_restore import can_undo, preflight, recover
 from ansible_collections.changeops.rollback.plugins.module_utils._config_restore import main as main_step
-from ansible_collections.changeops.rollback.plugins.module_utils._config_restore import preflight, recover
 from ansible_collections.changeops.rollback.plugins.module_utils._phase import run_module
 
 
@@ -137,6 +137,7 @@ def main():
         recover,
         subject=lambda params: params["repo"] or "",
         phase="config_restore",
+        can_undo=can_undo,
     )
 
 

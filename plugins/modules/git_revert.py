@@ -269,6 +269,10 @@ def recover(ctx: Context) -> Report:
     return _way(ctx).recover(ctx)
 
 
+def can_undo(ctx: Context) -> Report:
+    return _way(ctx).can_undo(ctx)
+
+
 def close(ctx: Context) -> Report:
     return _git_revert.close(ctx)
 
@@ -284,7 +288,8 @@ def subject(params):
 
 
 def main():
-    run_module(ARGUMENTS, preflight, switch, recover, subject=subject, phase="git_revert", close=close)
+    more = {"close": close, "can_undo": can_undo}
+    run_module(ARGUMENTS, preflight, switch, recover, subject=subject, phase="git_revert", **more)
 
 
 if __name__ == "__main__":

@@ -42,9 +42,9 @@ options:
     type: str
     default: ""
   kind:
-    description: Whether the change is rolled back, or a rollback of it is rehearsed.
+    description: Whether the change is rolled back, or a rollback of it is rehearsed or undone.
     type: str
-    choices: [rollback, rehearsal]
+    choices: [rollback, rehearsal, undo]
     default: rollback
   require_rehearsal:
     description:

@@ -27,9 +27,10 @@ options:
       - V(opened) takes the host's lock, waits for what an interrupted run left at work, and makes the restore point, or
         finds it when a run is resumed.
       - V(checked) reads what the preflights found. It changes nothing.
+      - V(undoing) notes that an undo begins to change the host.
       - V(closed) releases the lock and keeps, leaves open or removes the restore point, as O(outcome) asks for.
     type: str
-    choices: [account, opened, checked, closed]
+    choices: [account, opened, checked, undoing, closed]
     required: true
   account:
     description: Whom the task should work as, for O(state=account). It fails when it works as somebody else.
@@ -79,6 +80,16 @@ options:
     default: []
   break_lock:
     description: ID of a run whose lock is taken over although nothing shows that the run is dead.
+    type: str
+    default: ""
+  undo:
+    description:
+      - With O(state=opened), whether the rollback of O(change) is to be undone. Then its last restore point on this
+        host is opened again, and RV(path) is empty where there is none, or where it was put back already.
+    type: bool
+    default: false
+  undo_run:
+    description: With O(undo), the run that is to be undone. Empty for the last one on this host.
     type: str
     default: ""
   wait:
@@ -179,20 +190,23 @@ outcome:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.changeops.rollback.plugins.module_utils._command import PhaseError
 from ansible_collections.changeops.rollback.plugins.module_utils._restore_point import told
+from ansible_collections.changeops.rollback.plugins.module_utils._run_close import closed
 from ansible_collections.changeops.rollback.plugins.module_utils._run_point import (
     RunPoint,
     account,
     checked,
-    closed,
     opened,
+    undoing,
 )
+
+STATES = ["account", "opened", "checked", "undoing", "closed"]
 
 
 def main():
     text = {"type": "str", "default": ""}
     module = AnsibleModule(
         argument_spec={
-            "state": {"type": "str", "choices": ["account", "opened", "checked", "closed"], "required": True},
+            "state": {"type": "str", "choices": STATES, "required": True},
             "account": text,
             "accounts": {"type": "list", "elements": "str", "default": []},
             "restore_point": {"type": "str", "required": True},
@@ -204,6 +218,8 @@ def main():
             "controller": text,
             "finished_runs": {"type": "list", "elements": "str", "default": []},
             "break_lock": text,
+            "undo": {"type": "bool", "default": False},
+            "undo_run": text,
             "wait": {"type": "float", "default": 60.0},
             "outcome": {"type": "str", "choices": ["succeeded", "recovered", "failed", "refused"]},
             "keep": {"type": "int", "default": 5},
@@ -219,6 +235,8 @@ def main():
             result = opened(point, module.params, module.check_mode)
         elif module.params["state"] == "checked":
             result = checked(point)
+        elif module.params["state"] == "undoing":
+            result = undoing(point, module.check_mode)
         else:
             result = closed(point, module.params, module.check_mode)
     except PhaseError as exc:

@@ -389,6 +389,7 @@ def main():
         _verify.recover,
         subject=lambda params: hashlib.sha256(json.dumps(params["checks"], sort_keys=True).encode()).hexdigest(),
         phase="verify",
+        undone=_verify.undone,
     )
 
 

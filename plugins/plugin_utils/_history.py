@@ -25,7 +25,7 @@ from ..module_utils._words import age
 from . import _history_schema as schema
 from ._history_process import Process, alive, holder_words, seconds_between
 from ._history_rehearsal import Rehearsal
-from ._outcome import FAILED, INTERRUPTED, MAIN, OUTCOMES, REFUSED, SKIPPED, cut_short, rows_of
+from ._outcome import FAILED, INTERRUPTED, MAIN, OUTCOMES, RECOVER, REFUSED, SKIPPED, cut_short, rows_of
 
 if schema.HAS_SQLALCHEMY:
     import sqlalchemy as sa
@@ -247,7 +247,7 @@ class Store:
                 run.update(restore_point=unfinished["restore_point"], resumes=unfinished["id"])
         rehearsal = Rehearsal(connection, asked.change, asked.plan_digest, now)
         # what is half-way has to come to an end in any case
-        if asked.rehearsed_within and not asked.check_mode and not run["resumes"]:
+        if asked.rehearsed_within and asked.kind == schema.ROLLBACK and not asked.check_mode and not run["resumes"]:
             lacking = rehearsal.lacking(asked.rehearsed_within)
             if lacking:
                 raise Refused(lacking)
@@ -274,9 +274,9 @@ class Store:
                 if alive(run, here, now) and run["id"] != asked.break_lock:
                     since = age(seconds_between(run["started"], utc(now)) or 0)
                     raise Refused(
-                        f"{asked.change} is being rolled back by {holder_words(run)} since {since} "
+                        f"{asked.change} is being {schema.DOING[run['kind']]} by {holder_words(run)} since {since} "
                         f"(run {run['id']}). Wait for it, or if you are sure that it is dead: ansible-playbook "
-                        f"rollback.yml -e change={asked.change} -e break_lock={run['id']}"
+                        f"{asked.kind}.yml -e change={asked.change} -e break_lock={run['id']}"
                     )
                 run.update(self._bury(connection, run, asked.break_lock))
             if run["outcome"] in (REFUSED, INTERRUPTED) and not self._touched(connection, run["id"]):
@@ -294,9 +294,10 @@ class Store:
         return None
 
     def _touched(self, connection: t.Any, run: str) -> bool:
-        """Whether a run had begun to change a host."""
+        """Whether a run had begun to change a host; an undo does so with what a rollback recovers by."""
         phases = schema.PHASES
-        query = sa.select(phases.c.run).where(phases.c.run == run, phases.c.step == MAIN, phases.c.status != SKIPPED)
+        working = phases.c.step.in_((MAIN, RECOVER))
+        query = sa.select(phases.c.run).where(phases.c.run == run, working, phases.c.status != SKIPPED)
         return connection.execute(query.limit(1)).first() is not None
 
     def _bury(self, connection: t.Any, run: t.Mapping[str, t.Any], broken: str) -> dict[str, t.Any]:

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import typing as t
 
-ROLLBACK, REHEARSAL = "rollback", "rehearsal"
-KINDS = (ROLLBACK, REHEARSAL)
+ROLLBACK, REHEARSAL, UNDO = "rollback", "rehearsal", "undo"
+KINDS = (ROLLBACK, REHEARSAL, UNDO)
+# What is being done to a change by each.
+DOING = {ROLLBACK: "rolled back", REHEARSAL: "rehearsed", UNDO: "undone"}
 
 try:
     import sqlalchemy as sa

@@ -13,6 +13,9 @@ REFUSED, INTERRUPTED = "refused", "interrupted"
 OUTCOMES = (SUCCEEDED, RECOVERED, FAILED, REFUSED, INTERRUPTED)
 
 PREFLIGHT, REHEARSE, MAIN, RECOVER = "preflight", "rehearse", "main", "recover"
+CAN_UNDO, UNDONE = "can_undo", "undone"
+# An undo goes the other way: what is its work is the recovery of a rollback, and its recovery is the rollback.
+IN_UNDO = {CAN_UNDO: PREFLIGHT, RECOVER: MAIN, UNDONE: MAIN, PREFLIGHT: RECOVER, MAIN: RECOVER}
 READY, NOT_READY = "READY", "NOT READY"
 RUNNING, OK, SKIPPED, UNREACHABLE = "running", "ok", "skipped", "unreachable"
 BAD = (FAILED, UNREACHABLE)
@@ -59,6 +62,7 @@ class End:
     problems: tuple[tuple[str, str], ...] = ()
     check_mode: bool = False
     rehearsal: bool = False
+    undo: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,15 +177,15 @@ def _recovery(rows: t.Sequence[Row], started: t.Sequence[Row], end: End, kept: f
     words = []
     if bad:
         words.append(_failure(bad, "Recovery of {}"))
+    done, put_back = ("Undone", "Rolled back again") if end.undo else ("Rolled back", "Put back")
     if not recovering:
-        words.append("Nothing was put back.")
+        words.append(f"Nothing was {put_back.lower()}.")
     if kept or untouched:
-        named = (("Rolled back", kept), ("Put back", whole), ("Not as before", hosts - whole), ("Untouched", untouched))
+        named = ((done, kept), (put_back, whole), ("Not as before", hosts - whole), ("Untouched", untouched))
         words += [f"{what}: {count(len(names), 'host')} ({some(names)})." for what, names in named if names]
     elif recovering:
-        words.append(
-            f"Put back on {count(len(whole), 'host')}." if whole == hosts else f"Not as before: {some(hosts - whole)}."
-        )
+        back = f"{put_back} on {count(len(whole), 'host')}."
+        words.append(back if whole == hosts else f"Not as before: {some(hosts - whole)}.")
     return bool(hosts) and whole == hosts and not bad, " ".join(words)
 
 
@@ -212,11 +216,12 @@ def _rehearsed(rows: t.Sequence[Row], end: End) -> Decision:
     return Decision(SUCCEEDED, " ".join([f"{READY}.", *told]), False)
 
 
-def _success(started: t.Sequence[Row]) -> Decision:
+def _success(started: t.Sequence[Row], undo: bool) -> Decision:
     if not any(row.changed for row in started):
         return Decision(SUCCEEDED, "There was nothing left to do.", bool(started))
     phases, hosts = len({row.index for row in started}), len({row.host for row in started})
-    return Decision(SUCCEEDED, f"{count(phases, 'phase')} done on {count(hosts, 'host')}.", True)
+    done = "undone" if undo else "done"
+    return Decision(SUCCEEDED, f"{count(phases, 'phase')} {done} on {count(hosts, 'host')}.", True)
 
 
 def _refusal(rows: t.Sequence[Row], end: End) -> Decision:
@@ -230,20 +235,23 @@ def decide(rows: t.Sequence[Row], end: End) -> Decision:
 
     :arg rows: in the order in which they began.
     """
+    recorded = rows
+    if end.undo:
+        rows = [dataclasses.replace(row, step=IN_UNDO.get(row.step, row.step)) for row in rows]
     started = touched_rows(rows)
     bad = [row for row in started if row.status in BAD]
     told = {end.closed.get(host) for host in end.hosts}
     problem = _problem(end)
     if end.signal or not end.finished:
-        return _interrupted(rows, end, bool(started) and not end.check_mode)
+        return _interrupted(recorded, end, bool(started) and not end.check_mode)
     if end.check_mode:
         return (_rehearsed if end.rehearsal else _dry_run)(rows, end)
     if told == {SUCCEEDED} and not bad and not end.failed:
-        return _success(started)
+        return _success(started, end.undo)
     if not started:
         return _refusal(rows, end)
     if not bad and not problem and not told & {FAILED, RECOVERED}:
-        return _interrupted(rows, end, True)
+        return _interrupted(recorded, end, True)
     cause = _failure(bad, "{}") if bad else problem or "It failed outside its phases."
     # Hosts end differently only where batches were done before the one that failed.
     done = {host for host, outcome in end.closed.items() if outcome == SUCCEEDED} - {row.host for row in bad}

@@ -20,7 +20,7 @@ from pathlib import Path
 from ..module_utils._redact import redact
 from ._expected import expected_words
 from ._history import HistoryError, Store, utc
-from ._history_schema import REHEARSAL
+from ._history_schema import REHEARSAL, UNDO
 from ._history_spool import replay, spool
 from ._history_view import duration_words
 from ._outcome import (
@@ -276,7 +276,7 @@ class Recorder:
         try:
             end = End(
                 self.hosts, self._closed, frozenset(failed), finished, signal, tuple(self._problems),
-                bool(self.run["check_mode"]), self.run["kind"] == REHEARSAL,
+                bool(self.run["check_mode"]), self.run["kind"] == REHEARSAL, self.run["kind"] == UNDO,
             )  # fmt: skip
             decision = decide([Row(**{n: getattr(s, n) for n in ROW}) for s in self._steps.values()], end)
             ending = {"outcome": decision.outcome, "summary": decision.summary, "finished": self._now()}
@@ -310,15 +310,22 @@ def last_words(run: t.Mapping[str, t.Any], decision: Decision, seconds: float) -
     change, took = run["change"], duration_words(seconds)
     if run["kind"] == REHEARSAL:
         return [f"{change}: {decision.summary} (rehearsed in {took}, run {run['id']})"]
+    undo = run["kind"] == UNDO
+    ended = f"undo {decision.outcome}" if undo else decision.outcome
     if run["check_mode"]:
-        return [f"{change}: dry run {decision.outcome} in {took} — {decision.summary} (run {run['id']})"]
+        return [f"{change}: dry run {ended} in {took} — {decision.summary} (run {run['id']})"]
     if decision.outcome == SUCCEEDED:
-        return [f"{change}: {SUCCEEDED} in {took}. {decision.summary} (run {run['id']})"]
-    lines = [f"{change}: {decision.outcome} after {took} — {decision.summary} (run {run['id']})"]
+        return [f"{change}: {ended} in {took}. {decision.summary} (run {run['id']})"]
+    lines = [f"{change}: {ended} after {took} — {decision.summary} (run {run['id']})"]
+    playbook = "undo" if undo else "rollback"
     if decision.kept and decision.outcome == RECOVERED:
-        lines.append(f"Next: ansible-playbook rollback.yml -e change={change} goes on with the hosts that are left.")
+        lines.append(f"Next: ansible-playbook {playbook}.yml -e change={change} goes on with the hosts that are left.")
     elif decision.outcome == RECOVERED:
-        lines.append("The release that was being rolled back runs again.")
+        lines.append(
+            f"{change} is rolled back, as before." if undo else "The release that was being rolled back runs again."
+        )
     elif decision.outcome == FAILED or (decision.outcome == INTERRUPTED and decision.touched):
-        lines.append(f"Next: ansible-playbook rollback.yml -e change={change} resumes it.")
+        lines.append(f"Next: ansible-playbook {playbook}.yml -e change={change} resumes it.")
+        if undo:
+            lines.append(f"Or, to have it rolled back again: ansible-playbook rollback.yml -e change={change}")
     return lines

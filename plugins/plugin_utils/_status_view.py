@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ..module_utils._redact import redact
 from ..module_utils._words import age, listed
+from ._history_schema import UNDO
 from ._stack import Stack
 from ._stack_view import orders, under
 
@@ -90,7 +91,8 @@ def plans_table(
         if run is not None:
             started = datetime.datetime.fromisoformat(run["started"])
             when = run["started"][:16].replace("T", " ")
-            last = [when, age((now - started).total_seconds()), run["outcome"] or "running"]
+            outcome = run["outcome"] or "running"
+            last = [when, age((now - started).total_seconds()), f"undo {outcome}" if run["kind"] == UNDO else outcome]
         last.append(rehearsed.get(plan["change"], "?"))
         cells.append([plan["change"], *last, *([lies[plan["change"]]] if any(lies.values()) else []), plan["title"]])
     stacked = ["stack"] if any(lies.values()) else []

@@ -196,7 +196,7 @@ class Ops:
         (self.root / "changes").mkdir(exist_ok=True)
         # Ansible looks for results every millisecond, which is a fifth of the controller's work.
         (self.root / "ansible.cfg").write_text("[defaults]\ninventory = inventory\ninternal_poll_interval = 0.02\n")
-        for name in ("rollback", "rehearse", "history", "status"):
+        for name in ("rollback", "rehearse", "undo", "history", "status"):
             (self.root / f"{name}.yml").write_text(
                 f"---\n- name: Run {name}\n  ansible.builtin.import_playbook: changeops.rollback.{name}\n"
             )
@@ -244,9 +244,12 @@ class Ops:
     def rehearse(self, *args: str) -> subprocess.CompletedProcess[str]:
         return self.run("rehearse.yml", "-e", "change=C001", *args)
 
-    def rollback_killed(self) -> int:
-        """Start a rollback, wait until the slow program works, kill ansible-playbook; returns the program's PID."""
-        process = self.start("rollback.yml", "-e", "change=C001")
+    def undo(self, *args: str) -> subprocess.CompletedProcess[str]:
+        return self.run("undo.yml", "-e", "change=C001", *args)
+
+    def killed(self, playbook: str = "rollback.yml") -> int:
+        """Start a playbook, wait until the slow program works, kill ansible-playbook; returns the program's PID."""
+        process = self.start(playbook, "-e", "change=C001")
         until = time.monotonic() + 90
         while not (self.reached.exists() and self.reached.read_text().strip()):
             assert process.poll() is None, process.communicate()[0]

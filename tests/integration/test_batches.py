@@ -265,7 +265,7 @@ def test_each_batch_is_verified_before_the_next(fleet: Fleet) -> None:
 def test_a_run_that_was_killed_is_finished_batch_by_batch(fleet: Fleet) -> None:
     fleet.plan({"serial": SERIAL, "phases": REAL})
     fleet.bad.write_text("h2 waits")
-    fleet.rollback_killed()
+    fleet.killed()
     assert fleet.good() == ["h1", "h2", "h3"]
     assert fleet.rollback()[0] == 0
     assert fleet.good() == HOSTS

@@ -168,7 +168,7 @@ def test_killed_in_the_middle_the_next_run_finishes(ops: Ops, shop: Shop, kill: 
         ops.phase(kill.phase)["vars"]["alembic_downgrade_python"] = [str(python)]
     ops.write()
     before = shop.state()
-    child = ops.rollback_killed()
+    child = ops.killed()
     assert Path(f"/proc/{child}").exists(), "the child should still work when the next run begins"
     ops.flag.unlink()
     done = ops.rollback()

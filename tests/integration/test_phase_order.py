@@ -121,7 +121,7 @@ def test_failure(run, fail: str, expected: list) -> None:
 NOWHERE = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
 LOST = (
     "C001 was refused: Ansible leaves out h2 of this play, because an earlier play of the same playbook failed there "
-    "or did not reach it. Mend that, or roll back with a command of its own: ansible-playbook rollback.yml "
+    "or did not reach it. Mend that, or do this with a command of its own: ansible-playbook rollback.yml "
     "-e change=C001 | Nothing was touched."
 )
 REFUSALS = [

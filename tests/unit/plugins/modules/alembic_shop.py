@@ -14,11 +14,12 @@ import typing as t
 
 from ansible_collections.changeops.rollback.plugins.module_utils import _alembic_downgrade as phase
 from ansible_collections.changeops.rollback.plugins.module_utils._alembic_rehearsal import rehearse
+from ansible_collections.changeops.rollback.plugins.module_utils._alembic_undo import can_undo
 from ansible_collections.changeops.rollback.plugins.module_utils._phase import run_step
 from ansible_collections.changeops.rollback.plugins.module_utils._restore_point import RestorePoint
 
 STEPS = ("preflight", "main", "can_recover", "recover")
-FUNCTIONS = {"rehearse": rehearse, **{step: getattr(phase, step) for step in STEPS}}
+FUNCTIONS = {"rehearse": rehearse, "can_undo": can_undo, **{step: getattr(phase, step) for step in STEPS}}
 
 ENV = """
 import logging.config, os, pathlib

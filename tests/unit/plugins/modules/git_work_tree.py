@@ -19,6 +19,7 @@ STEPS = {
     "preflight": git_revert.preflight,
     "main": git_revert.switch,
     "recover": git_revert.recover,
+    "can_undo": git_revert.can_undo,
     "close": git_revert.close,
 }
 GITCONFIG = "[user]\nname = U\nemail = u@example.org\n[init]\ndefaultBranch = main\n"

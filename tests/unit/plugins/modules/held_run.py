@@ -10,7 +10,8 @@ import typing as t
 from pathlib import Path
 
 from ansible_collections.changeops.rollback.plugins.module_utils._restore_point import RestorePoint
-from ansible_collections.changeops.rollback.plugins.module_utils._run_point import RunPoint, closed, opened
+from ansible_collections.changeops.rollback.plugins.module_utils._run_close import closed
+from ansible_collections.changeops.rollback.plugins.module_utils._run_point import RunPoint, opened
 
 NOW = 1795993200.0
 SINCE = "2026-11-29T23:00:00Z"
@@ -24,6 +25,7 @@ def run(app: t.Any, state: Path, name: str = "R1", **kw: t.Any) -> dict:
     outcome, check = kw.pop("outcome", "succeeded"), kw.pop("check", False)
     about = {"change": "C001", "title": "Add invoice totals", "executed_by": "dana", **kw}
     free = {"finished_runs": [], "break_lock": "", "wait": 5.0, "keep": 5, "accounts": [], "outcome": outcome}
+    free.update(undo=False, undo_run="")
     params = {"run": name, "plan_digest": "d1", "controller": "ops1", **about, **free}
     point = RunPoint(str(state / name))
     part = RestorePoint(str(state / name / "1-git_revert"))

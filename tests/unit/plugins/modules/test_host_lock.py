@@ -15,7 +15,8 @@ import pytest
 from ansible_collections.changeops.rollback.plugins.module_utils._command import PhaseError
 from ansible_collections.changeops.rollback.plugins.module_utils._phase import Context, Report, run_step
 from ansible_collections.changeops.rollback.plugins.module_utils._restore_point import RestorePoint
-from ansible_collections.changeops.rollback.plugins.module_utils._run_point import RunPoint, closed, opened
+from ansible_collections.changeops.rollback.plugins.module_utils._run_close import closed
+from ansible_collections.changeops.rollback.plugins.module_utils._run_point import RunPoint, opened
 from ansible_collections.changeops.rollback.tests.unit.refusals import Refusal
 
 HOUR = 3600.0
@@ -28,6 +29,7 @@ LOCKED = (
 def params(run: str, **changes: object) -> dict[str, t.Any]:
     base = {"run": run, "change": "C001", "plan_digest": "d1", "executed_by": "dana", "controller": "dana@ops1"}
     free = {"title": "", "finished_runs": [], "break_lock": "", "wait": 5.0, "keep": 5, "accounts": [], "outcome": None}
+    free.update(undo=False, undo_run="")
     return {**base, **free, **changes}
 
 

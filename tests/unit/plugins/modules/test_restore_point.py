@@ -23,14 +23,8 @@ from ansible_collections.changeops.rollback.plugins.module_utils._restore_point 
     told,
     write_json,
 )
-from ansible_collections.changeops.rollback.plugins.module_utils._run_point import (
-    RunPoint,
-    account,
-    checked,
-    closed,
-    opened,
-    prune,
-)
+from ansible_collections.changeops.rollback.plugins.module_utils._run_close import closed, prune
+from ansible_collections.changeops.rollback.plugins.module_utils._run_point import RunPoint, account, checked, opened
 from ansible_collections.changeops.rollback.plugins.module_utils._shared import share
 from ansible_collections.changeops.rollback.plugins.module_utils._words import age
 from ansible_collections.changeops.rollback.tests.unit.refusals import Refusal
@@ -50,6 +44,8 @@ def params(run: str, **changes: object) -> dict:
         "keep": 5,
         "accounts": [],
         "outcome": None,
+        "undo": False,
+        "undo_run": "",
     }
     return {**base, **changes}
 

@@ -13,11 +13,11 @@ IDS = {1: "1-backup", 2: "2-git_revert", 3: "3-verify"}
 
 
 def rows(*lines: str) -> list[Row]:
-    """Each line: host index step status [message]. A main that is ok has changed something."""
+    """Each line: host index step status [message]. A main or a recover that is ok has changed something."""
     found = []
     for line in lines:
         host, index, step, status, *message = line.split(maxsplit=4)
-        changed = step == "main" and status == "ok"
+        changed = step in ("main", "recover") and status == "ok"
         found.append(Row(host, int(index), IDS[int(index)], step, status, changed, message[0] if message else ""))
     return found
 
@@ -238,6 +238,48 @@ CASES = [
         ),
         "refused",
         "NOT READY. C003 came after. backup on web1: no space.",
+    ),
+    (
+        "an undo",
+        rows("web1 2 can_undo ok", *BACK, "web1 3 undone ok"),
+        End(BOTH, ALL_DONE, undo=True),
+        "succeeded",
+        "3 phases undone on 2 hosts.",
+    ),
+    (
+        "an undo that cannot be done",
+        rows("web1 2 can_undo failed it has moved on"),
+        End(BOTH, failed=BOTH, undo=True),
+        "refused",
+        "Preflight of git_revert failed on web1: it has moved on. No host was changed.",
+    ),
+    (
+        "an undo that failed, and all was rolled back again",
+        rows("web1 2 recover ok", "web2 2 recover failed no space", "web1 2 preflight ok", *BACKUPS, "web1 2 main ok"),
+        End(BOTH, {"web1": "recovered", "web2": "recovered"}, failed=BOTH, undo=True),
+        "recovered",
+        "git_revert failed on web2: no space. Rolled back again on 2 hosts.",
+    ),
+    (
+        "an undo after which the app is not well, and could not be rolled back again",
+        rows("web1 2 recover ok", "web1 3 undone failed 503", "web1 2 main failed no space"),
+        End(frozenset({"web1"}), {"web1": "failed"}, failed=frozenset({"web1"}), undo=True),
+        "failed",
+        "verify failed on web1: 503. Recovery of git_revert failed on web1: no space. Not as before: web1.",
+    ),
+    (
+        "an undo of a plan with on_failure: stop",
+        rows("web1 2 recover failed no space"),
+        End(frozenset({"web1"}), {"web1": "failed"}, failed=frozenset({"web1"}), undo=True),
+        "failed",
+        "git_revert failed on web1: no space. Nothing was rolled back again.",
+    ),
+    (
+        "an undo that is ended",
+        rows("web1 2 can_undo ok", "web1 2 recover running"),
+        End(BOTH, signal="SIGTERM", undo=True),
+        "interrupted",
+        "Ended by SIGTERM while recover of git_revert ran on web1.",
     ),
 ]
 

@@ -168,7 +168,7 @@ def test_a_narrow_terminal_wraps_the_services_below_each_other() -> None:
 
 
 PLAN = {"change": "C001", "title": "Add invoice totals", "fault": "", "hosts": ["web1"]}
-RUN = {"started": "2026-11-22T23:15:00.123Z", "outcome": "succeeded", "summary": "7 phases done on 3 hosts."}
+RUN = {"started": "2026-11-22T23:15:00.123Z", "kind": "rollback", "outcome": "succeeded", "summary": "7 phases done."}
 NOW = datetime.datetime(2026, 11, 23, 1, 20, tzinfo=datetime.UTC)
 
 
@@ -176,6 +176,7 @@ NOW = datetime.datetime(2026, 11, 23, 1, 20, tzinfo=datetime.UTC)
     ("plans", "runs", "words"),
     [
         ([PLAN], {"C001": RUN}, ["C001 2026-11-22 23:15 2 h 4 min succeeded 3 d ago, READY Add invoice totals"]),
+        ([PLAN], {"C001": {**RUN, "kind": "undo"}}, ["undo succeeded 3 d ago, READY Add invoice totals"]),
         ([PLAN], {"C001": {**RUN, "outcome": None}}, ["running 3 d ago, READY Add invoice totals"]),
         ([PLAN], {}, ["C001 never run 3 d ago, READY Add invoice totals"]),
         ([PLAN], None, ["C001 ? ? Add invoice totals"]),
