@@ -22,8 +22,10 @@ options:
         before anything is put back anywhere.
       - V(recover) puts back the state that V(preflight) found.
       - V(close) does what waits until the whole run is done and verified. Most phases have nothing to do then.
+      - V(can_undo) sees, while the service runs, whether V(recover) can put back a run that had come to its end.
+        V(undone) sees afterwards whether all is well. Both change nothing.
     type: str
-    choices: [preflight, rehearse, main, can_recover, recover, close]
+    choices: [preflight, rehearse, main, can_recover, can_undo, recover, undone, close]
     default: main
   restore_point:
     description:

@@ -123,8 +123,17 @@ def test_killed_in_the_middle_it_is_finished_or_rolled_back(ops: Ops, shop: Shop
 
 def test_with_stop_it_stays_half_way_and_the_next_undo_finishes(ops: Ops, shop: Shop) -> None:
     ops.extra["on_failure"] = "stop"
+    lock = shop.repo / ".git" / "index.lock"
+    ops.flag.write_text("")
+    ops.before("git_revert", sabotage_argv=["touch", str(lock)])
     ops.write()
     before = shop.state()
+    assert ops.rollback().returncode != 0
+    lock.unlink()
+    ops.flag.unlink()
+    assert (shop.health()[0], shop.totals()) == (0, None), "the rollback is half-way"
+    assert ops.undo().returncode == 0
+    assert_undone(shop, before)
     assert ops.rollback().returncode == 0
     ops.flag.write_text("")
     subprocess.run(background(HOLD_DATABASE, shop.database, ops.flag), check=True)

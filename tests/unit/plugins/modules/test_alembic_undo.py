@@ -1,7 +1,7 @@
 # Copyright: changeops.rollback contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether the database can be upgraded again, days after a rollback: seen while the service runs, with nothing changed."""
+"""Whether the database can be upgraded again, days after a rollback: seen while the service runs."""
 
 from __future__ import annotations
 
@@ -71,14 +71,14 @@ def lost(shop):
 REFUSALS = [
     Refusal(
         "an undo of a database that was migrated since",
-        "The database <database> was migrated since the rollback: it stands at later, and was left at old. Undo what came "
-        "after it first.",
+        "The database <database> was migrated since the rollback: it stands at later, and was left at old. Undo what "
+        "came after it first.",
         migrated,
     ),
     Refusal(
         "an undo with an export that was changed",
-        "The export <export> is missing, or is not what the downgrade wrote. Nothing was changed. Bring back the file, or "
-        "the backup of the database.",
+        "The export <export> is missing, or is not what the downgrade wrote. Nothing was changed. Bring back the file, "
+        "or the backup of the database.",
         tampered,
     ),
     Refusal(

@@ -67,7 +67,11 @@ REFUSALS = [
         "Keep them with: git -C <repo> stash (or: git -C <repo> commit -a)",
         dirty,
     ),
-    Refusal("an undo in the middle of a merge", "A merge is unfinished in <repo>. Finish it, or give it up: git -C <repo> merge --abort", merging),
+    Refusal(
+        "an undo in the middle of a merge",
+        "A merge is unfinished in <repo>. Finish it, or give it up: git -C <repo> merge --abort",
+        merging,
+    ),
 ]
 
 
