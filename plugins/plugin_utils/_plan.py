@@ -190,7 +190,7 @@ def find_plan(change: t.Any, directories: t.Sequence[Path]) -> Path:
     :raises PlanError: no change was given, it is not a change ID, it has no plan, or it has two in one directory.
     """
     if change is None or not str(change).strip():
-        _refuse(f"Say which change: ansible-playbook rollback.yml -e change=C001. {_known(directories)}")
+        _refuse(f"Say which change: add -e change=C001 to the command. {_known(directories)}")
     if not isinstance(change, str) or not _CHANGE_ID.fullmatch(change):
         shown = repr(change) if len(repr(change)) <= 80 else repr(change)[:77] + "..."
         _refuse(

@@ -35,7 +35,7 @@ NO_ID = (
     "<given> is not a change ID. An ID begins with a letter, then come letters, digits, '.', '_' and '-', 64 at most: "
     "ansible-playbook rollback.yml -e change=C001. Plans found: C001."
 )
-SAY_WHICH = "Say which change: ansible-playbook rollback.yml -e change=C001. Plans found: C001."
+SAY_WHICH = "Say which change: add -e change=C001 to the command. Plans found: C001."
 CORRECT_URL = (
     "Correct rollback_history_url, or CHANGEOPS_HISTORY_URL: sqlite:////var/lib/changeops/history.sqlite, say, or "
     "postgresql://changeops@db.example.com/changeops."

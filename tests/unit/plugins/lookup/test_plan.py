@@ -103,7 +103,7 @@ def test_without_a_change_it_says_which_there_are(ops: Path, change: t.Any) -> N
     write_plan(ops / "changes")
     for want in ("plan", "hosts"):
         text = failure(change, want=want)
-        assert text == "Say which change: ansible-playbook rollback.yml -e change=C001. Plans found: C001."
+        assert text == "Say which change: add -e change=C001 to the command. Plans found: C001."
 
 
 def test_faults_are_listed_below_their_number(ops: Path) -> None:
@@ -303,7 +303,7 @@ def test_in_a_play_the_plan_of_group_vars_names_the_hosts(ops: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "Say which change: ansible-playbook rollback.yml -e change=C001. Plans found: C001."),
+        ([], "Say which change: add -e change=C001 to the command. Plans found: C001."),
         (["-e", '{"change": 12}'], "12 is not a change ID."),
     ],
 )

@@ -158,7 +158,7 @@ def test_find_plan_takes_the_first_folder_that_has_it(
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (None, "Say which change: ansible-playbook rollback.yml -e change=C001. Plans found: C001, C002, C003"),
+        (None, "Say which change: add -e change=C001 to the command. Plans found: C001, C002, C003"),
         ("", "Say which change"),
         ("  ", "Say which change"),
         ("../x", "'../x' is not a change ID"),
