@@ -29,7 +29,7 @@ from ._phase import FOUND, RECOVERY_TIMEOUT, REHEARSAL, Context, Report
 from ._restore_point import make_private, read_json, write_json
 
 Sizes = t.Dict[str, int]
-FOUND_ONLY = ("losses", "sql", "touched", "untried", "size", "export_size")  # where there is something to do
+FOUND_ONLY = ("losses", "sql", "touched", "untried", "seeds", "size", "export_size")  # where there is something to do
 
 
 def python_of(given: t.Sequence[str], folder: Path, project: Path) -> list[str]:
@@ -353,17 +353,17 @@ def recover(ctx: Context) -> Report:
     reply = drive(ctx, Path(noted["folder"]), "recover", **task(noted))
     if ctx.point.standalone:
         shutil.rmtree(str(ctx.point.scratch_path), ignore_errors=True)
-    after = {"revision": spoken(noted["from"]), "database": noted["database"]}
+    after, left = {"revision": spoken(noted["from"]), "database": noted["database"]}, reply["left"]
     if not reply["changed"]:
-        return Report(f"The database {noted['database']} stands at {spoken(noted['from'])}, as before.", after=after)
-    exported = reply["exported"]
-    words = f" and put back {kept(exported)}" if exported else ""
+        said = f"The database {after['database']} stands at {after['revision']}, as before."
+        return Report(said, after=after, warnings=left)
+    words = f" and put back {kept(reply['exported'])}" if reply["exported"] else ""
     return Report(
         f"Upgraded {noted['database']} from {spoken(noted['to'])} to {spoken(noted['from'])} again{words}.",
         changed=True,
         after=after,
-        warnings=reply["left"],
-        facts={"exported": exported},
+        warnings=left,
+        facts={"exported": reply["exported"]},
     )
 
 
@@ -386,7 +386,8 @@ def _look(ctx: Context, place: str) -> str:
 def task(noted: dict[str, t.Any]) -> dict[str, t.Any]:
     """What the driver has to know of what preflight found."""
     wanted = {key: noted[key] for key in ("kind", "from", "to", "database", "version_table", "journal")}
-    return dict(wanted, touched=noted.get("touched") or {}, foreseen=noted.get("losses") or {})
+    more = {"touched": noted.get("touched") or {}, "seeds": noted.get("seeds") or {}}
+    return dict(wanted, foreseen=noted.get("losses") or {}, **more)
 
 
 def pending(ctx: Context) -> bool:

@@ -10,23 +10,25 @@ import os
 import sqlite3
 import typing as t
 
-from ._alembic_export import put_back, write_export
+from ._alembic_export import write_export
 from ._alembic_graph import Place
 from ._alembic_keep import (
     export_of,
     exported,
+    finish,
     loss_kept,
     loss_of,
-    manifest_of,
+    note_left,
     read_manifest,
     refuse_unforeseen,
     remove,
     write_empty,
     write_manifest,
 )
+from ._alembic_put import put_back
 from ._alembic_run import Migrations, Request
 from ._alembic_served import expect_files
-from ._alembic_sqlite import DriverError, SqliteDatabase, revisions, spoken, tables
+from ._alembic_sqlite import DriverError, SqliteDatabase, q, revisions, spoken, tables
 
 
 def downgrade_file(request: Request) -> dict[str, t.Any]:
@@ -45,6 +47,7 @@ def downgrade_file(request: Request) -> dict[str, t.Any]:
     migrations = Migrations(request)
     expect_files(migrations, request)
     export = export_of(request)
+    finish(request)
     with _exchange(request, database, "from") as con:
         migrations.downgrade(database.copy, request["from"], request["to"])
         _same_database(migrations, request)
@@ -69,8 +72,7 @@ def recover_file(request: Request) -> dict[str, t.Any]:
     current, journal = database.state()
     if current == request["from"]:
         database.set_journal(request["journal"])
-        remove(manifest_of(request))
-        return {"changed": False}
+        return {"changed": False, "left": finish(request)}
     _expect(request, database, current, "to")
     kept = read_manifest(request, database.real)
     database.refuse_sessions()
@@ -78,16 +80,39 @@ def recover_file(request: Request) -> dict[str, t.Any]:
     migrations = Migrations(request)
     expect_files(migrations, request)
     with _exchange(dict(request, journal=journal), database, "to") as con:
-        migrations.upgrade(database.copy, request["to"], request["from"])
+        migrations.back(database.copy, request["to"], request["from"])
         _same_database(migrations, request)
         con.execute("ATTACH ? AS copy", (database.copy,))
         con.execute("ATTACH ? AS export", (export_of(request),))
-        left = put_back(con, kept["tables"], tables(con, "copy", database.version_table), untouched)
+        seeds = not untouched and _seeds(request, database, migrations, con, kept["tables"])
+        left = put_back(con, kept["tables"], tables(con, "copy", database.version_table), untouched, seeds)
+        if seeds:
+            con.execute("DETACH seeds")
         con.execute("DETACH copy")
         con.execute("DETACH export")
         database.finish_copy(journal, request["from"])
-    remove(manifest_of(request))
-    return {"changed": True, "exported": exported(kept["tables"]), "left": left}
+        note_left(request, kept, left)
+    return {"changed": True, "exported": exported(kept["tables"]), "left": finish(request)}
+
+
+def _seeds(
+    request: Request, database: SqliteDatabase, migrations: Migrations, con: sqlite3.Connection, kept: dict[str, t.Any]
+) -> bool:
+    """Attach what the upgrade makes without any row, so that it can be told from what it makes of rows; False where
+    that is not of interest, or not possible.
+    """
+    back = [name for name, entry in kept.items() if entry["kind"] == "table" and not entry.get("renamed")]
+    if not any(con.execute(f"SELECT EXISTS (SELECT 1 FROM copy.{q(name)})").fetchone()[0] for name in back):  # noqa: S608
+        return False
+    path = os.path.join(request["scratch"], "seeds.sqlite")
+    remove(path)
+    database.copy_schema(con, path)
+    try:
+        migrations.upgrade(path, request["to"], request["from"])
+    except DriverError:
+        return False
+    con.execute("ATTACH ? AS seeds", (path,))
+    return True
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ from ._alembic_sqlite import DriverError, spoken
 
 MANIFEST = "export.json"
 EXPORT = "export.sqlite"
+LEFT = "left-{}.sqlite"
 
 
 def manifest_of(request: dict[str, t.Any]) -> str:
@@ -58,6 +59,31 @@ def read_manifest(request: dict[str, t.Any], database: str) -> dict[str, t.Any]:
             "Bring back the file, or the backup of the database."
         )
     return kept
+
+
+def note_left(request: dict[str, t.Any], kept: dict[str, t.Any], left: list[str]) -> None:
+    """Note durably what is not going to be put back, as sentences, before that is so."""
+    if left or "left" in kept:
+        write_json(manifest_of(request), dict(kept, left=left))
+
+
+def finish(request: dict[str, t.Any]) -> list[str]:
+    """The database stands where it stood before the downgrade, so nothing more is put back. What was not, stays, under
+    a name that no later downgrade writes to. Returns what ``note_left`` noted, with that name.
+    """
+    left: list[str] = []
+    with contextlib.suppress(FileNotFoundError), open(manifest_of(request), encoding="utf-8") as stream:
+        left = json.load(stream).get("left", [])
+    if left:
+        number = 1
+        while os.path.exists(os.path.join(request["kept"], LEFT.format(number))):
+            number += 1
+        path = os.path.join(request["kept"], LEFT.format(number))
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(export_of(request), path)
+        left = [f"{sentence} What was kept of them is in {path}." for sentence in left]
+    remove(manifest_of(request))
+    return left
 
 
 def exported(kept: dict[str, dict[str, t.Any]]) -> dict[str, int]:

@@ -1,7 +1,7 @@
 # Copyright: changeops.rollback contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Keeps what a downgrade of a PostgreSQL database destroys, and puts it back. Private; runs in the app's interpreter.
+"""Keeps what a downgrade of a PostgreSQL database destroys. Private; runs in the app's own interpreter.
 
 Images of the tables that the migrations touch are drawn into SQLite databases before and after them, inside their
 transaction, and what is kept and what comes back is decided there, as it is for an app whose database is SQLite.
@@ -16,19 +16,17 @@ import os
 import sqlite3
 import typing as t
 
-from ._alembic_export import Loss, put_back, same_rows, write_export
+from ._alembic_export import Loss, write_export
 from ._alembic_loss import Statement, statement
-from ._alembic_pg_put import Put, write
 from ._alembic_pg_tables import (
     PgTable,
     Wanted,
     affected,
     ask,
-    do,
     draw,
     image_of,
     lite,
-    plain,
+    numbered,
     read_sequences,
     read_tables,
 )
@@ -36,7 +34,7 @@ from ._alembic_pg_transaction import Transaction
 from ._alembic_sqlite import DriverError, Table, q
 
 Kept = t.Dict[str, Loss]
-SET_SEQUENCE = "SELECT setval(CAST(format('%I.%I', CAST(:schema AS text), CAST(:name AS text)) AS regclass), :best)"
+SEEDS = 1000  # rows
 IMAGES = ("main", "copy", "asis")
 
 
@@ -83,22 +81,37 @@ def counts_writes(con: t.Any) -> bool:
     return bool(ask(con, "SELECT current_setting('track_counts') = 'on'")[0][0])
 
 
-def _kinds(table: PgTable) -> dict[str, str]:
+def kinds(table: PgTable) -> dict[str, str]:
     return dict(table.columns.values())
 
 
-class Counts(t.Dict[int, int]):
-    """How many rows were ever written to each table, by number. The server counts what was taken back too."""
+def seeds_of(con: t.Any, tables: list[PgTable]) -> dict[str, list[list[t.Any]]]:
+    """The rows of tables that a migration filled although no row was anywhere, where they are not too many."""
+    found = {}
+    with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as lines:
+        for number, table in enumerate(tables):
+            draw(con, lines, "main", str(number), table, {lite(c): c for c, _kind in table.columns.values()})
+            rows = lines.execute(f"SELECT * FROM {q(str(number))} LIMIT {SEEDS + 1}").fetchall()
+            if len(rows) <= SEEDS:
+                found[lite(table.shown)] = [list(row) for row in rows]
+    return found
+
+
+class Counts(t.Dict[int, t.List[int]]):
+    """How many rows were ever written to each table, by number, and how many of that were deleted. The server counts
+    what was taken back too.
+    """
 
     def first(self, tables: dict[int, PgTable]) -> None:
         """Note it before the first attempt; later ones would see some of what that wrote."""
         for oid, table in tables.items():
-            self.setdefault(oid, table.counted)
+            self.setdefault(oid, [table.counted, table.deleted])
 
     def add(self, tables: dict[int, PgTable]) -> None:
         """Add what a transaction has written."""
         for oid, table in tables.items():
-            self[oid] = self.get(oid, 0) + table.written
+            all_rows, deleted = self.get(oid, [0, 0])
+            self[oid] = [all_rows + table.written, deleted + table.deleting]
 
 
 class Downgrade(Transaction):
@@ -166,7 +179,7 @@ class Downgrade(Transaction):
         for oid, numbers in self.drawn.items():
             table, name = self.before[oid], self.names[oid]
             columns = {lite(c): c for n, (c, _kind) in table.columns.items() if n in numbers}
-            before_images[name] = image_of(table, columns, _kinds(table))
+            before_images[name] = image_of(table, columns, kinds(table))
             left = after.get(oid) or self._anew(table, after)
             if left is not None:
                 homes[name] = (left, self._columns_after(table, left, numbers))
@@ -177,8 +190,10 @@ class Downgrade(Transaction):
             if oid not in self.before and alike and lite(table.shown) not in before_images:
                 homes[lite(table.shown)] = (table, columns)
         for name, (table, columns) in homes.items():
-            draw(self.con, self.lines, "copy", name, table, columns)
-            after_images[name] = image_of(table, columns, _kinds(table))
+            image = after_images[name] = image_of(table, columns, kinds(table))
+            lost = name in before_images and not set(before_images[name].columns).issubset(columns)
+            image.numbered = not (lost and image.key) or numbered(self.con, table)
+            draw(self.con, self.lines, "copy", name, table, columns, rest=not image.numbered)
         self.kept = write_export(self.lines, before_images, after_images)
         self.judge(statement(self.lines, self.kept, plain))
         self._note(homes)
@@ -223,132 +238,7 @@ class Downgrade(Transaction):
         self.manifest(
             {
                 "tables": self.kept,
-                "counts": {str(oid): count for oid, count in self.counts.items()},
+                "counts": {str(oid): list(count) for oid, count in self.counts.items()},
                 "sequences": changed,
             }
         )
-
-
-class Recover(Transaction):
-    """An upgrade after a downgrade; ``finish`` puts back what that kept.
-
-    :arg lines: what ``images`` gives, with the export of the downgrade.
-    :arg noted: what the downgrade gave to ``manifest``.
-    :arg more: tables that only the upgrade writes to.
-    """
-
-    def __init__(
-        self, lines: sqlite3.Connection, noted: dict[str, t.Any], more: Wanted, counts: Counts, *place: t.Any
-    ) -> None:
-        super().__init__(*place)
-        self.counts = counts
-        self.lines = lines
-        self.noted = noted
-        self.kept: Kept = dict(noted["tables"])
-        self.more = more
-        self.untouched: dict[str, bool] = {}
-        self.left: list[str] = []
-
-    def begin(self, context: t.Any) -> bool:
-        if not super().begin(context):
-            return False
-        self.counts.first(self.before)
-        self.counted = counts_writes(self.con)
-        for oid in self.more:
-            table = self.before[oid]
-            if self._unchanged(oid):
-                self.kept[lite(table.shown)] = self._entry(table)
-        homes = [entry["oid"] for entry in self.kept.values() if entry["oid"] in self.before]
-        self.lock(self.before[oid] for oid in homes)
-        for name, entry in self.kept.items():
-            home = self.before.get(entry["oid"])
-            self.untouched[name] = entry["oid"] is None or self._unchanged(entry["oid"])
-            if home is not None and entry["kind"] != "table":
-                there = {shown: home.columns[n][0] for shown, n in entry["numbers"].items() if n in home.columns}
-                draw(self.con, self.lines, "main", name, home, {c: there[c] for c in entry["columns"] if c in there})
-                if "rows" not in entry:
-                    entry["rows"] = self.lines.execute(f"SELECT count(*) FROM main.{q(name)}").fetchone()[0]
-        return True
-
-    def _unchanged(self, oid: int) -> bool:
-        """Whether nobody wrote to a table since the downgrade. A count of none says nothing: counts can be reset. Nor
-        does one where others are at work, which tell it to the server when they have nothing to do."""
-        noted = self.noted["counts"].get(str(oid))
-        return self.counted and self.server.alone and bool(noted) and self.counts.get(oid) == noted
-
-    @staticmethod
-    def _entry(table: PgTable) -> Loss:
-        """A table that the downgrade did not touch, as the export would have it."""
-        numbers = {lite(name): n for n, (name, _kind) in table.columns.items()}
-        columns, key = list(numbers), [lite(k) for k in table.key]
-        entry: Loss = {"columns": columns, "numbers": numbers, "oid": table.oid, "dropped": [], "key": key}
-        entry.update(schema=table.schema, table=table.name, common=columns)
-        entry.update(kind="rows" if key else "whole", other=[c for c in columns if c not in key])
-        return entry
-
-    def finish(self, context: t.Any) -> None:
-        after = read_tables(self.con, self.version)
-        drawn = {entry["oid"] for entry in self.kept.values()} | set(self.more)
-        found = affected(self.before, after, not self.counted)
-        missed = {oid: numbers for oid, numbers in found.items() if oid not in drawn and oid in after}
-        if missed:
-            raise Again({**self.more, **missed})
-        by_name = {(table.schema, table.name): table for table in after.values()}
-        puts = []
-        for name, entry in self.kept.items():
-            table = by_name.get((entry["schema"], entry["table"]))
-            columns = {}
-            if table is not None:
-                has = {lite(c): c for c, _kind in table.columns.values()}
-                columns = {shown: has[shown] for shown in entry["columns"] if shown in has}
-                draw(self.con, self.lines, "copy", name, table, columns)
-                self.lines.execute(f"CREATE TABLE asis.{q(name)} AS SELECT * FROM copy.{q(name)}")
-                key = ", ".join(q(k) for k in image_of(table, columns, _kinds(table)).key)
-                if key:
-                    self.lines.execute(f"CREATE INDEX asis.{q(name + ':key')} ON {q(name)} ({key})")
-            image = {name: image_of(table, columns, _kinds(table))} if table is not None else {}
-            self.left += put_back(self.lines, {name: entry}, image, self.untouched[name])
-            if table is not None and not self._same(name, columns):
-                puts.append(Put(name, table, columns))
-        self.lock(put.table for put in puts)
-        write(self.con, self.lines, puts)
-        for put in puts:
-            self._look(put)
-        self._put_sequences()
-
-    def _same(self, name: str, columns: dict[str, str]) -> bool:
-        return same_rows(self.lines, f"copy.{q(name)}", f"asis.{q(name)}", list(columns), list(columns))
-
-    def _look(self, put: Put) -> None:
-        """Look that a table holds what was put into it.
-
-        :raises DriverError: it does not.
-        """
-        self.lines.execute(f"DROP TABLE asis.{q(put.name)}")
-        draw(self.con, self.lines, "asis", put.name, put.table, put.columns)
-        if not self._same(put.name, put.columns):
-            raise DriverError(
-                f"Table {put.table.shown} does not hold what was put back into it: the database changes it on its way. "
-                "Nothing was changed."
-            )
-
-    def _put_sequences(self) -> None:
-        """Let sequences go on after the highest number that was ever given."""
-        last = read_sequences(self.con)
-        there = "SELECT increment_by FROM pg_sequences WHERE schemaname = :schema AND sequencename = :name"
-        for schema, name, value in self.noted["sequences"]:
-            for (step,) in ask(self.con, there, schema=schema, name=name):
-                now = last.get((schema, name), value)
-                best = max(now, value) if step > 0 else min(now, value)
-                do(
-                    self.con,
-                    SET_SEQUENCE,
-                    schema=schema,
-                    name=name,
-                    best=best,
-                )
-
-
-def said(sentences: list[str]) -> list[str]:
-    """Sentences with the names as the app knows them."""
-    return [plain(sentence) for sentence in sentences]

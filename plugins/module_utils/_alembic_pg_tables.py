@@ -18,6 +18,7 @@ import re
 import sqlite3
 import typing as t
 
+from ._alembic_same import NOTHING, REST
 from ._alembic_sqlite import Table, q
 
 CHUNK = 5000  # rows that travel at a time
@@ -25,14 +26,17 @@ CURSORS = itertools.count(1)
 
 TABLES = r"""
 SELECT CAST(c.oid AS bigint), n.nspname, c.relname, CAST(c.relkind AS text), n.nspname = current_schema(),
-  pg_has_role(c.relowner, 'USAGE'), pg_get_userbyid(c.relowner), w.written, w.counted, w.files
+  pg_has_role(c.relowner, 'USAGE'), pg_get_userbyid(c.relowner), w.written, w.counted, w.files,
+  w.deleting, w.deleted
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 CROSS JOIN LATERAL (
   SELECT CAST(sum(pg_stat_get_xact_tuples_inserted(l.id) + pg_stat_get_xact_tuples_updated(l.id)
     + pg_stat_get_xact_tuples_deleted(l.id)) AS bigint) AS written,
     CAST(sum(pg_stat_get_tuples_inserted(l.id) + pg_stat_get_tuples_updated(l.id)
     + pg_stat_get_tuples_deleted(l.id)) AS bigint) AS counted,
-    string_agg(CAST(pg_relation_filenode(l.id) AS text), ' ' ORDER BY l.id) AS files
+    string_agg(CAST(pg_relation_filenode(l.id) AS text), ' ' ORDER BY l.id) AS files,
+    CAST(sum(pg_stat_get_xact_tuples_deleted(l.id)) AS bigint) AS deleting,
+    CAST(sum(pg_stat_get_tuples_deleted(l.id)) AS bigint) AS deleted
   FROM (SELECT c.oid AS id WHERE c.relkind = 'r'
     UNION ALL SELECT CAST(p.relid AS oid) FROM pg_partition_tree(c.oid) p WHERE c.relkind = 'p' AND p.isleaf) l) w
 WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition
@@ -52,6 +56,13 @@ FROM pg_index i CROSS JOIN LATERAL unnest(CAST(i.indkey AS smallint[])) WITH ORD
 JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number
 WHERE i.indisprimary AND k.place <= i.indnkeyatts ORDER BY 1, k.place
 """
+# The sequence that gives a key; none for a key of more columns, or a number that the app makes up itself.
+GIVEN = """
+SELECT a.attname, CAST(pg_get_serial_sequence(CAST(CAST(i.indrelid AS regclass) AS text), a.attname) AS text),
+  a.atttypid = CAST('uuid' AS regtype)
+FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+WHERE i.indisprimary AND i.indnkeyatts = 1 AND i.indrelid = CAST(:oid AS oid)
+"""
 SEQUENCES = "SELECT schemaname, sequencename, last_value FROM pg_sequences WHERE last_value IS NOT NULL"
 # How values are written, whatever the app or the server has set. Without row security, or with an error.
 SPELLING = {
@@ -69,7 +80,8 @@ class PgTable:
     """A table: its columns by number, as (name, type), without generated ones; its primary key.
 
     ``written``: rows that this transaction wrote. ``counted``: rows that were ever written, as the server counts
-    them. ``files``: changes when a table is written anew as a whole.
+    them. ``deleting`` and ``deleted``: those of them that were. ``files``: changes when a table is written anew as a
+    whole.
     """
 
     oid: int
@@ -79,9 +91,11 @@ class PgTable:
     shown: str
     owned: bool
     owner: str
-    written: int
-    counted: int
     files: str
+    written: int = 0
+    counted: int = 0
+    deleting: int = 0
+    deleted: int = 0
     columns: dict[int, tuple[str, str]] = dataclasses.field(default_factory=dict)
     key: list[str] = dataclasses.field(default_factory=list)
 
@@ -136,13 +150,13 @@ def read_tables(con: t.Any, version: tuple[str | None, str]) -> dict[int, PgTabl
     """All tables but Alembic's ``version`` (schema or None, name), partitions as part of their whole."""
     found = {}
     for row in ask(con, TABLES):
-        oid, schema, name, kind, here, owned, owner, written, counted, files = row
+        oid, schema, name, kind, here, owned, owner, written, counted, files, deleting, deleted = row
         if name == version[1] and (schema == version[0] or (version[0] is None and here)):
             continue
         shown = name if here else f"{schema}.{name}"
-        found[oid] = PgTable(
-            oid, schema, name, kind == "p", shown, owned, owner, int(written or 0), int(counted or 0), files or ""
-        )
+        numbers = [int(number or 0) for number in (written, counted, deleting, deleted)]
+        table = found[oid] = PgTable(oid, schema, name, kind == "p", shown, owned, owner, files or "")
+        table.written, table.counted, table.deleting, table.deleted = numbers
     for oid, number, name, kind, generated in ask(con, COLUMNS):
         if oid in found and generated == "":
             found[oid].columns[number] = (name, kind)
@@ -153,6 +167,17 @@ def read_tables(con: t.Any, version: tuple[str | None, str]) -> dict[int, PgTabl
         if not {name for name, _kind in table.columns.values()}.issuperset(table.key):
             table.key = []
     return found
+
+
+def numbered(con: t.Any, table: PgTable) -> bool:
+    """Whether no key of a table is given twice: a sequence that is past all of them gives it, or chance does."""
+    for name, sequence, random in ask(con, GIVEN, oid=table.oid):
+        if random or not sequence:
+            return bool(random)
+        last = "pg_sequence_last_value(CAST(:sequence AS regclass))"
+        past = ask(con, f"SELECT max({ident(name)}) <= {last} FROM {table.sql}", sequence=sequence)[0][0]
+        return bool(past)
+    return False
 
 
 def read_sequences(con: t.Any) -> dict[tuple[str, str], int]:
@@ -194,20 +219,32 @@ def spelled(con: t.Any) -> t.Iterator[None]:
 
 
 def draw(
-    con: t.Any, lines: sqlite3.Connection, schema: str, name: str, table: PgTable, columns: dict[str, str]
+    con: t.Any,
+    lines: sqlite3.Connection,
+    schema: str,
+    name: str,
+    table: PgTable,
+    columns: dict[str, str],
+    rest: bool = False,
 ) -> None:
     """Draw an image of a table into the SQLite database ``schema``, as ``name``.
 
     :arg columns: of each column in the image, the column of the table.
+    :arg rest: with digests of all columns but the key, see ``_alembic_same``.
     """
     names = {column: shown for shown, column in columns.items()}
     unique = f", PRIMARY KEY ({', '.join(q(names[k]) for k in table.key)})" if table.key else ""
     place = f"{q(schema)}.{q(name)}"
-    lines.execute(f"CREATE TABLE {place} ({', '.join(q(c) for c in columns)}{unique})")
+    shown = [*columns, REST] if rest else list(columns)
+    lines.execute(f"CREATE TABLE {place} ({', '.join(q(c) for c in shown)}{unique})")
     if not columns:
         return
     listed = ", ".join(f"CAST({ident(c)} AS text)" for c in columns.values())
-    into = f"INSERT INTO {place} VALUES ({', '.join('?' * len(columns))})"
+    if rest:
+        others = sorted(c for c, _kind in table.columns.values() if c not in table.key)
+        digests = (f"coalesce(substr(md5(CAST({ident(c)} AS text)), 1, 8), '{NOTHING}')" for c in others)
+        listed += ", " + (" || ".join(digests) or "''")
+    into = f"INSERT INTO {place} VALUES ({', '.join('?' * len(shown))})"
     # A name for each: some drivers prepare statements once, and the rows of the next table have other columns.
     cursor = f"changeops_{next(CURSORS)}"
     lines.execute("BEGIN")  # or each row would be a transaction of its own

@@ -14,9 +14,10 @@ import time
 import typing as t
 
 from ._alembic_export import Loss
-from ._alembic_keep import refuse_unforeseen, write_empty
+from ._alembic_keep import note_left, refuse_unforeseen, write_empty
 from ._alembic_loss import Statement
-from ._alembic_pg_export import Again, Counts, Downgrade, Recover, images, said
+from ._alembic_pg_export import Again, Counts, Downgrade, images, seeds_of
+from ._alembic_pg_recover import Recover, said
 from ._alembic_pg_scratch import NoScratch, Scratch, granted, literal
 from ._alembic_pg_tables import PgTable, Wanted, affected, ask, do, ident, read_tables
 from ._alembic_pg_transaction import Transaction, sessions
@@ -154,6 +155,7 @@ class Trial(Transaction):
     """The migrations on the scratch database."""
 
     after: dict[int, PgTable]
+    seeds: dict[str, list[list[t.Any]]]
 
     def begin(self, context: t.Any) -> bool:
         if ask(context.connection, "SELECT current_database()")[0][0] != self.server.database:
@@ -165,6 +167,7 @@ class Trial(Transaction):
 
     def finish(self, context: t.Any) -> None:
         self.after = read_tables(self.con, self.version)
+        self.seeds = seeds_of(self.con, [table for oid, table in self.after.items() if oid not in self.before])
 
 
 class Writing:
@@ -251,7 +254,8 @@ class PostgresqlDatabase(ServedDatabase):
         sql = self.migrations.redirect.sql = []
         self.migrations.downgrade("", newer, older, down)
         self.migrations.redirect.sql = None
-        self.migrations.upgrade_again("", down.stood, newer, Trial(self.server, same, down.stood, newer, self.until))
+        up = Trial(self.server, same, down.stood, newer, self.until)
+        self.migrations.upgrade_again("", down.stood, newer, up)
         losses, touched = {}, {}
         for oid, numbers in affected(down.before, down.after).items():
             table, left = down.before[oid], down.after.get(oid)
@@ -267,7 +271,7 @@ class PostgresqlDatabase(ServedDatabase):
                     "dropped": left is None,
                     "whole": left is not None and not (table.key and left.numbers == table.numbers),
                 }
-        return {"to": down.stood, "losses": losses, "touched": touched, "sql": _statements(sql)}
+        return {"to": down.stood, "losses": losses, "touched": touched, "sql": _statements(sql), "seeds": up.seeds}
 
     def _write_down(self, newer: list[str], older: list[str]) -> list[str]:
         self.server.noting = True
@@ -347,9 +351,10 @@ class PostgresqlDatabase(ServedDatabase):
             with images(folder, export) as lines:
                 self.server.readonly = False
                 place = (self.server, self.migrations.graph.same, request["to"], request["from"], self.until)
-                work = Recover(lines, noted, more, counts, *place)
+                work = Recover(lines, noted, more, counts, lambda left: note_left(request, noted, said(left)), *place)
+                work.seeds = request.get("seeds") or {}
                 try:
-                    self.migrations.upgrade("", request["to"], request["from"], work)
+                    self.migrations.back("", request["to"], request["from"], work)
                 except Again as exc:
                     if attempt == ATTEMPTS - 1:
                         raise

@@ -10,6 +10,7 @@ file. So the live database is never opened by the app's code here, and a migrati
 from __future__ import annotations
 
 import os
+import re
 import sys
 import typing as t
 
@@ -130,6 +131,10 @@ def command_line(request: Request) -> t.Any:
     return line.made
 
 
+# as SQLite and PostgreSQL say it
+NOT_NULL = re.compile("a NOT NULL column with default value NULL|NOT NULL constraint failed|contains null values")
+
+
 class Migrations:
     """The app's Alembic project."""
 
@@ -242,6 +247,23 @@ class Migrations:
     def upgrade(self, target: str, older: Place, newer: Place, work: t.Any = None) -> None:
         """Upgrade it: the same migrations, the other way round."""
         self._walk(target, (self.graph.between(newer, older) or [])[::-1], newer, "upgrade_from_script", work)
+
+    def back(self, target: str, older: Place, newer: Place, work: t.Any = None) -> None:
+        """Upgrade what holds rows, some of them written since the downgrade.
+
+        :raises DriverError: it does not work; where a column may not be NULL, it is said what to do.
+        """
+        try:
+            self.upgrade(target, older, newer, work)
+        except DriverError as exc:
+            if not NOT_NULL.search(str(exc)):
+                raise
+            raise DriverError(
+                "The upgrade brings a column back that may not be NULL, and has no value for the rows that are there. "
+                "The database was left as it was, and what was exported is kept. Give the column a value in the "
+                "migration (server_default=; or add it with nullable=True, fill it, and make it NOT NULL then), and "
+                f"run the same command again. {exc}"
+            ) from exc
 
     def upgrade_again(self, target: str, older: Place, newer: Place, work: t.Any = None) -> None:
         """Try, on what was downgraded without its rows, whether recovery would work.

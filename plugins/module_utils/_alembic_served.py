@@ -12,11 +12,10 @@ import typing as t
 from ._alembic_keep import (
     export_of,
     exported,
+    finish,
     loss_kept,
     loss_of,
-    manifest_of,
     read_manifest,
-    remove,
     write_empty,
     write_manifest,
 )
@@ -76,6 +75,7 @@ def downgrade_served(request: Request) -> dict[str, t.Any]:
     if migrations.graph.same(database.state()[0], request["to"]):
         return {"changed": False, "loss": loss_kept(request, database.path)}
     expect_files(migrations, request)
+    finish(request)
     if isinstance(database, MysqlDatabase):
         write_empty(export_of(request))
     kept = database.downgrade(
@@ -94,15 +94,14 @@ def recover_served(request: Request) -> dict[str, t.Any]:
     migrations = Migrations(request)
     database = same_served(migrations, request)
     if migrations.graph.same(database.state()[0], request["from"]):
-        remove(manifest_of(request))
-        return {"changed": False}
+        return {"changed": False, "left": finish(request)}
     kept = read_manifest(request, database.path)
     expect_files(migrations, request)
     left = database.recover(request, request["scratch"], export_of(request), kept)
-    remove(manifest_of(request))
+    more = finish(request)
     if left is None:
-        return {"changed": False}
-    return {"changed": True, "exported": _named(kept["tables"]), "left": left}
+        return {"changed": False, "left": more}
+    return {"changed": True, "exported": _named(kept["tables"]), "left": more or left}
 
 
 def _named(kept: dict[str, t.Any]) -> dict[str, int]:

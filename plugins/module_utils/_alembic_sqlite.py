@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import re
 import shutil
 import sqlite3
 import typing as t
@@ -55,10 +56,12 @@ class Table:
     """A table: its columns with declared types, in order; its primary key (empty where there is none that can be used).
 
     Generated columns are left out: nobody can write to them, and they come back by themselves.
+    ``numbered``: the database gives the key, and gives none twice.
     """
 
     columns: dict[str, str]
     key: list[str]
+    numbered: bool = False
 
 
 def spoken(place: t.Sequence[str]) -> str:
@@ -76,14 +79,15 @@ def tables(con: sqlite3.Connection, schema: str, without: str) -> dict[str, Tabl
     rows = con.execute(f"SELECT name, sql FROM {q(schema)}.sqlite_master WHERE type = 'table' ORDER BY name").fetchall()
     virtual = [name for name, sql in rows if (sql or "").upper().startswith("CREATE VIRTUAL")]
     found = {}
-    for name, _sql in rows:
+    for name, sql in rows:
         behind = name not in virtual and any(name.startswith(v + "_") for v in virtual)
         if name.startswith("sqlite_") or name == without or behind:
             continue
         info = con.execute(f"PRAGMA {q(schema)}.table_xinfo({q(name)})").fetchall()
         columns = {row[1]: row[2].upper() for row in info if row[6] == 0}
         key = [row[1] for row in sorted((r for r in info if r[5]), key=lambda r: r[5])]
-        found[name] = Table(columns, key if all(k in columns for k in key) else [])
+        numbered = bool(re.search(r"\bAUTOINCREMENT\b", sql or "", re.IGNORECASE))
+        found[name] = Table(columns, key if all(k in columns for k in key) else [], numbered)
     return found
 
 

@@ -13,8 +13,9 @@ import subprocess
 import sys
 
 import pytest
-from ansible_collections.changeops.rollback.plugins.module_utils._alembic_export import put_back, write_export
+from ansible_collections.changeops.rollback.plugins.module_utils._alembic_export import write_export
 from ansible_collections.changeops.rollback.plugins.module_utils._alembic_foresee import losses, measure
+from ansible_collections.changeops.rollback.plugins.module_utils._alembic_put import put_back
 from ansible_collections.changeops.rollback.plugins.module_utils._alembic_sqlite import (
     DriverError,
     SqliteDatabase,
@@ -194,7 +195,7 @@ SINCE = {
         ["DELETE FROM items WHERE id <> 2"],
         "SELECT id, v FROM items",
         [(2, "x")],
-        [],
+        ["9 rows of items were deleted since, so their values of v were not put back."],
     ),
     "an edited row that the downgrade had changed keeps its edit": (
         (["UPDATE items SET state = 'down' WHERE id < 3"], ["SELECT 1"]),
