@@ -203,8 +203,13 @@ def _given(put: Put, shown: list[str]) -> str:
     return f"(SELECT {typed} FROM unnest({arrays}) AS u({', '.join(f'c{n}' for n in range(len(shown)))})) AS s"
 
 
-def _send(con: t.Any, lines: sqlite3.Connection, query: str, sql: str, width: int, count: bool = True) -> list[int]:
-    """Bind the first ``width`` columns of a query to a statement; return the last one of rows that are not taken."""
+def _send(
+    con: t.Any, lines: sqlite3.Connection, query: str, sql: str, width: int, count: bool = True, clear: str = ""
+) -> list[int]:
+    """Bind the first ``width`` columns of a query to a statement; return the last one of rows that are not taken.
+
+    :arg clear: a statement that sets them to NULL before, for those that have to change places.
+    """
     import sqlalchemy as sa
 
     statement, again = sa.text(sql), [0]
@@ -218,6 +223,8 @@ def _send(con: t.Any, lines: sqlite3.Connection, query: str, sql: str, width: in
     # One that waited for the value of another one may be taken now.
     while refused and len(refused) not in again:
         again.append(len(refused))
+        refused = _part(con, statement, refused, width, count)
+    if refused and clear and not _part(con, sa.text(clear), refused, width, count):
         refused = _part(con, statement, refused, width, count)
     return [row[-1] for row in refused]
 
@@ -273,9 +280,11 @@ def _update(con: t.Any, lines: sqlite3.Connection, put: Put) -> list[Refused]:
     differs = " OR ".join(f"{q('c', c)} IS NOT {q('a', c)}" for c in changed)
     sets = ", ".join(f"{ident(put.columns[c])} = s.c{len(key) + n}" for n, c in enumerate(changed))
     same = " AND ".join(f"b.{ident(put.columns[k])} = s.c{n}" for n, k in enumerate(key))
-    sql = f"UPDATE {put.table.rows} AS b SET {sets} FROM {_given(put, key + changed)} WHERE {same}"
+    given = f"FROM {_given(put, key + changed)} WHERE {same}"
+    sql = f"UPDATE {put.table.rows} AS b SET {sets} {given}"
+    clear = f"UPDATE {put.table.rows} AS b SET {', '.join(f'{ident(put.columns[c])} = NULL' for c in changed)} {given}"
     query = f"SELECT {_columns(key + changed, 'c')}, c.rowid {joined}{differs}"
-    return _clashes(put, _send(con, lines, query, sql, len(key + changed)), True)
+    return _clashes(put, _send(con, lines, query, sql, len(key + changed), clear=clear), True)
 
 
 def _insert(con: t.Any, lines: sqlite3.Connection, put: Put) -> list[Refused]:
