@@ -27,6 +27,7 @@ from ._alembic_pg_tables import (
     image_of,
     lite,
     numbered,
+    plain,
     read_sequences,
     read_tables,
 )
