@@ -39,5 +39,9 @@ def can_undo(ctx: Context) -> Report:
         read_manifest({"kept": str(kept_in(ctx)), **{key: noted[key] for key in ("database", "from", "to")}}, name)
     except DriverError as exc:
         raise PhaseError(str(exc)) from exc
-    words = f"The database {noted['database']} can be upgraded from {spoken(noted['to'])} to {spoken(noted['from'])}"
-    return Report(f"{words} again, with what was exported.", facts=facts)
+    way_back = f"from {spoken(noted['to'])} to {spoken(noted['from'])}"
+    words = f"The database {noted['database']} can be upgraded {way_back} again"
+    if noted["kind"] == "mysql":
+        lost = f"What the downgrade of {noted['database']} destroyed was not exported, so it does not come back."
+        return Report(f"{words}.", facts=facts, warnings=[lost])
+    return Report(f"{words}, with what was exported.", facts=facts)

@@ -84,6 +84,8 @@ def test_what_the_plan_accepts_is_lost_and_said_and_the_rest_comes_back(tmp_path
     assert shop.rows()["invoices"][1] == [(1,)]
     assert not shop.run("main", accept_loss=ACCEPTED).changed
     shop.sql("INSERT INTO invoices VALUES (2)")
+    (warning,) = shop.run("can_undo", accept_loss=ACCEPTED).warnings
+    assert warning.endswith("destroyed was not exported, so it does not come back.")
     report = shop.run("recover", accept_loss=ACCEPTED)
     assert report.warnings == [
         f"What {shop.name} on localhost lost, as the plan accepts, is not back: audit, invoices.total."
