@@ -5,18 +5,10 @@
 
 from __future__ import annotations
 
-import json
 import typing as t
-from pathlib import Path
 
 from ansible.plugins.action import ActionBase
-from ansible.plugins.loader import lookup_loader
-from ansible_collections.changeops.rollback.plugins.plugin_utils._config_private import (
-    ItemError,
-    rendered,
-    taken_apart,
-    template_folders,
-)
+from ansible_collections.changeops.rollback.plugins.plugin_utils._config_private import ItemError, split
 
 
 class ActionModule(ActionBase):
@@ -26,16 +18,10 @@ class ActionModule(ActionBase):
         args = dict(self._task.args)
         if args.get("step") == "recover":
             args["paths"] = []  # it knows what there was; a template that cannot be rendered must not keep it from that
-        if isinstance(args.get("paths"), list):
-            try:
-                items = rendered(args["paths"], template_folders(variables), lambda path: self._render(path, variables))
-            except ItemError as exc:
-                return dict(result, failed=True, msg=str(exc))
-            args["paths"], private = taken_apart(items)
-            if any(private):  # an empty list would be masked wherever a result holds one
-                args["private"] = json.dumps(private, default=str)  # a value from a vault is no str yet
+        try:
+            args["paths"], private = split(args.get("paths"), variables, self)
+        except ItemError as exc:
+            return dict(result, failed=True, msg=str(exc))
+        if private:
+            args["private"] = private
         return dict(result, **self._execute_module(module_args=args, task_vars=variables))
-
-    def _render(self, path: Path, variables: dict[str, t.Any]) -> t.Any:
-        lookup = lookup_loader.get("ansible.builtin.template", loader=self._loader, templar=self._templar)
-        return lookup.run([str(path.resolve())], variables)[0]

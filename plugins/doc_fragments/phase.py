@@ -16,7 +16,8 @@ options:
       - V(preflight) proves that V(main) will work, notes the state it found and prepares what can be prepared while the
         service still runs. It changes nothing outside the restore point.
       - V(rehearse) tries more than V(preflight), which it does first, and takes longer. It works beside the live
-        service and leaves nothing behind. Only M(changeops.rollback.alembic_downgrade) has more to try.
+        service and leaves nothing behind. Only M(changeops.rollback.alembic_downgrade) and
+        M(changeops.rollback.git_revert) have more to try.
       - V(main) does the work. A second run changes nothing. Without an earlier V(preflight) it runs that first.
       - V(can_recover) sees whether V(recover) can do its work. It changes nothing. In a run it is asked on all hosts
         before anything is put back anywhere.

@@ -33,17 +33,18 @@ FROM (SELECT md5(CAST(ROW({columns}) AS text)) AS m FROM {rows}) digested
 
 
 def act_copy(request: Request) -> dict[str, t.Any]:
-    """Make the copy, as it is at one moment, while the app works. Returns ``copy`` (how the steps are told of it) and
-    ``digests``.
+    """Make the copy, as it is at one moment, while the app works. Returns ``copy`` (how the steps are told of it),
+    ``digests`` and ``url`` (how the app is told of it, with the password).
     """
     if request["kind"]:
         migrations = Migrations(request)
         database = _postgresql(migrations, request)
         copy = database.copy_data(request["scratch"])
         database.server.database, database.server.settings = copy["name"], copy["settings"]
-        return {"copy": copy, "digests": _digests_served(database)}
+        return {"copy": copy, "digests": _digests_served(database), "url": database.server.url(copy["name"])}
     SqliteDatabase(request["database"], request["version_table"]).copy_data(request["place"])
-    return {"copy": {"name": request["place"]}, "digests": _digests_file(request["place"], request["version_table"])}
+    digests = _digests_file(request["place"], request["version_table"])
+    return {"copy": {"name": request["place"]}, "digests": digests, "url": f"sqlite:///{request['place']}"}
 
 
 def act_digest(request: Request) -> dict[str, t.Any]:
@@ -51,6 +52,15 @@ def act_digest(request: Request) -> dict[str, t.Any]:
     if request["kind"]:
         return {"digests": _digests_served(_postgresql(Migrations(request), request))}
     return {"digests": _digests_file(request["copy"]["name"], request["version_table"])}
+
+
+def act_heads(request: Request) -> dict[str, t.Any]:
+    """Say where the migrations of the code that is gone back to lead. Returns ``heads`` ({revision: its file}) and ``fit``
+    (whether that is where the downgraded database stands).
+    """
+    migrations = Migrations(request)
+    heads = {head: os.path.relpath(migrations.graph.find(head).path) for head in migrations.scripts.get_heads()}
+    return {"heads": heads, "fit": migrations.graph.same(sorted(heads), request["to"])}
 
 
 def act_discard(request: Request) -> dict[str, t.Any]:

@@ -23,7 +23,7 @@ from ._alembic_parts import lay_out
 from ._alembic_sayings import kept, proven, sql_diff, standing, way
 from ._alembic_sqlite import spoken
 from ._command import Commands, PhaseError
-from ._install_command import Trial
+from ._install_command import Trial, moved
 from ._left_out import addresses_of
 from ._phase import FOUND, RECOVERY_TIMEOUT, REHEARSAL, Context, Report
 from ._restore_point import make_private, read_json, write_json
@@ -42,13 +42,7 @@ def python_of(given: t.Sequence[str], folder: Path, project: Path) -> list[str]:
             if (place / ".venv/bin/python").exists():
                 return [str(place / ".venv/bin/python")]
         return ["uv", "run", "--no-sync", "python"]
-    program = Path(given[0])
-    if program.is_absolute() and project in program.parents:
-        moved = folder / program.relative_to(project)
-        program = moved if moved.exists() else program
-    elif not program.is_absolute() and len(program.parts) > 1:
-        program = (folder if (folder / program).exists() else project) / program
-    return [str(program), *given[1:]]
+    return moved(given, folder, project)
 
 
 def shortage(needs: Sizes, free: t.Callable[[str], tuple[int, int]], what: str = "downgrade") -> str | None:
@@ -81,7 +75,7 @@ def drive(ctx: Context, folder: Path, action: str, **request: t.Any) -> dict[str
 
     :raises PhaseError: with the driver's sentence, or because it ended without an answer.
     """
-    project = _project(ctx)
+    project = project_of(ctx)
     base = ctx.point.part / "driver"
     request.setdefault("kept", str(kept_in(ctx)))
     for place in (ctx.point.part, base, *([Path(request["kept"])] if action == "downgrade" else [])):
@@ -97,7 +91,7 @@ def drive(ctx: Context, folder: Path, action: str, **request: t.Any) -> dict[str
             action=action,
             reply=str(reply),
             project=str(project),
-            config=_config(ctx),
+            config=config_of(ctx),
             alone=ctx.point.standalone,
             **{name: ctx.params[name] for name in ("section", "x", "accept_loss", "schema_compatible")},
             scratch=str(_try_place(ctx)),
@@ -125,23 +119,23 @@ def kept_in(ctx: Context) -> Path:
     """Where the export lies. In stand-alone use a later run starts afresh, and must not take the export with it."""
     if not ctx.point.standalone:
         return ctx.point.part
-    subject = " ".join([str(_project(ctx)), *ctx.params["from"], *ctx.params["to"]])
+    subject = " ".join([str(project_of(ctx)), *ctx.params["from"], *ctx.params["to"]])
     return ctx.point.root / "alembic_downgrade.kept" / hashlib.sha256(subject.encode()).hexdigest()[:12]
 
 
-def _project(ctx: Context) -> Path:
+def project_of(ctx: Context) -> Path:
     return Path(os.path.expanduser(ctx.params["project"])).absolute()
 
 
-def _config(ctx: Context) -> str:
+def config_of(ctx: Context) -> str:
     """Alembic's configuration, relative to the project wherever it is in there, so that a checkout uses its own."""
-    path, project = Path(ctx.params["config"]), _project(ctx)
+    path, project = Path(ctx.params["config"]), project_of(ctx)
     return str(path.relative_to(project)) if project in path.parents else str(path)
 
 
 def _check_options(ctx: Context) -> Path:
     """The project, after a look at what can be wrong without starting anything."""
-    project = _project(ctx)
+    project = project_of(ctx)
     if not (project / ctx.params["config"]).is_file():
         raise PhaseError(
             f"There is no {ctx.params['config']} in {project}. Set alembic_downgrade_project to the directory that "
@@ -224,7 +218,7 @@ def preflight(ctx: Context) -> Report:
         return _looked(found, noted)
     if away and found["pending"]:
         release, target = ctx.params["release"] or "HEAD", ctx.point.part / "release"
-        folder = preserve(project, _config(ctx), release, target, ctx.params["install"], ctx.commands)
+        folder = preserve(project, config_of(ctx), release, target, ctx.params["install"], ctx.commands)
         live = found["database"]
         found = drive(ctx, folder, "inspect", elsewhere=False, resumed=ctx.resumed, **request)
         if not _one_database(found, live):

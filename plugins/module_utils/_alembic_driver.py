@@ -16,7 +16,7 @@ import sqlite3
 import sys
 import typing as t
 
-from ._alembic_copy import act_copy, act_digest, act_discard
+from ._alembic_copy import act_copy, act_digest, act_discard, act_heads
 from ._alembic_file import downgrade_file, recover_file
 from ._alembic_foresee import forget_renamed, losses, measure
 from ._alembic_graph import Place, relative
@@ -195,6 +195,7 @@ ACTIONS = {
     "copy": act_copy,
     "digest": act_digest,
     "discard": act_discard,
+    "heads": act_heads,
     "downgrade": act_downgrade,
     "recover": act_recover,
 }

@@ -294,6 +294,8 @@ class PostgresqlDatabase(ServedDatabase):
         scratch = Scratch(self.server, folder, self.until)
         try:
             scratch.make(scratch.copy, look.facts)
+            # also for an app that is started on it, which may know it from the live database's own settings
+            scratch.sql(scratch.copy, f"ALTER DATABASE {scratch.copy} SET search_path = {look.facts['search_path']}")
         except NoScratch as exc:
             scratch.remove(scratch.copy)
             raise DriverError(

@@ -10,19 +10,26 @@ known before. The app's database is only read.
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import time
 import typing as t
 from pathlib import Path
 
-from ._alembic_downgrade import drive, free_space, pending, refuse_loss, shortage, task
+from ._alembic_downgrade import config_of, drive, free_space, pending, project_of, refuse_loss, shortage, task
 from ._alembic_loss import Statement, destroyed, whole
 from ._alembic_sayings import standing, way
+from ._alembic_sqlite import spoken
 from ._command import PhaseError
+from ._fit import Fit, make_folder
 from ._phase import Context, Report
 from ._restore_point import make_private
 
 SCHEMA_ONLY = "Or rehearse it on a copy of the schema alone: -e alembic_downgrade_rehearse_data=false"
+
+
+class Unfit(PhaseError):
+    """The app of the code that is gone back to does not start."""
 
 
 def rehearse(ctx: Context) -> Report:
@@ -30,22 +37,27 @@ def rehearse(ctx: Context) -> Report:
     noted, other = ctx.prepared, ctx.params["done_by"]
     if not pending(ctx):
         return Report(standing(noted))
+    fit = _code(ctx)
     if other:
-        return Report(f"{other}, which has the same database, rehearses the downgrade for this host too.")
+        said = f"{other}, which has the same database, rehearses the downgrade for this host too."
+        return _with_fit(Report(said), fit, other)
     if noted["kind"] == "mysql":
-        return Report(
+        report = Report(
             f"The downgrade of {way(noted)} is not rehearsed with data, because with MySQL and MariaDB nothing of it "
             "can be taken back. What it destroys was read from its statements."
         )
+        return _with_fit(report, fit)
     if not ctx.params["rehearse_data"]:
-        return _without_data(ctx)
+        return _with_fit(_without_data(ctx), fit)
     place = ctx.point.scratch_path / "rehearsal"
     shutil.rmtree(str(place), ignore_errors=True)
     make_private(place)
     if not noted["kind"]:
         _refuse_without_room(noted, place)
     try:
-        return _there_and_back(ctx, Path(noted["folder"]), place)
+        return _with_fit(_there_and_back(ctx, Path(noted["folder"]), place, fit), fit)
+    except Unfit:
+        raise
     except PhaseError as exc:
         raise PhaseError(f"The rehearsal with all data failed, on a copy of the database. {exc}", **exc.facts) from exc
     finally:
@@ -78,7 +90,55 @@ def _refuse_without_room(noted: dict[str, t.Any], place: Path) -> None:
         raise PhaseError(f"{short} {SCHEMA_ONLY}")
 
 
-def _there_and_back(ctx: Context, folder: Path, place: Path) -> Report:
+def _code(ctx: Context) -> Fit | None:
+    """The code that is gone back to, tried as far as it needs no database; None where that is not known.
+
+    :raises PhaseError: it cannot be made, or its migrations lead elsewhere than the database will stand.
+    """
+    project = Path(os.path.realpath(os.path.expanduser(ctx.params["project"])))
+    for code in (ctx.params.get("fit") or {}).get("code", []):
+        if code["method"] == "release":
+            continue  # the rehearsal of git_revert says so
+        fit = Fit(ctx, code, ctx.point.scratch_path / "fit")
+        folder = fit.inside(project)
+        if folder:
+            fit.prepare()
+            _refuse_other_head(ctx, fit, folder)
+            return fit
+    return None
+
+
+def _refuse_other_head(ctx: Context, fit: Fit, folder: Path) -> None:
+    noted, config, own = ctx.prepared, config_of(ctx), project_of(ctx)
+    if not (folder / config).exists():  # it need not be in git
+        make_folder((folder / config).parent)
+        shutil.copy2(str(own / config), str(folder / config))
+    found = drive(ctx, folder, "heads", **task(noted))
+    if not found["fit"]:
+        heads = ", ".join(f"{head} ({path})" for head, path in sorted(found["heads"].items())) or "nowhere"
+        raise PhaseError(
+            f"The code that is gone back to ({fit.commit[:10]}) does not fit the database: its migrations lead to {heads}, "
+            f"and the database will stand at {spoken(noted['to'])}. Correct alembic_downgrade_to, or what git_revert goes "
+            "back by."
+        )
+    fit.words.append(f"Its migrations lead to {spoken(noted['to'])}, as the database will stand.")
+
+
+def _with_fit(report: Report, fit: Fit | None, other: str = "") -> Report:
+    """The report, with what was found out of the code."""
+    if not fit:
+        return report
+    if other and fit.starts:
+        fit.words.append(f"The app is started on {other}, where the downgraded copy is.")
+    elif "start" not in fit.seconds:
+        fit.leave()
+    report.msg = f"{report.msg} {fit.said}"
+    report.after = dict(report.after, fit=fit.seconds)
+    report.facts = dict(report.facts, fit=fit.seconds)
+    return report
+
+
+def _there_and_back(ctx: Context, folder: Path, place: Path, fit: Fit | None) -> Report:
     noted = ctx.prepared
     # The loss is judged at the end, when it is known whether it can be taken back.
     request = dict(task(noted), place=str(place / "copy.sqlite"), kept=str(place / "kept"), foreseen=None)
@@ -91,6 +151,10 @@ def _there_and_back(ctx: Context, folder: Path, place: Path) -> Report:
         after = drive(ctx, folder, "digest", **request)["digests"]
         up, _nothing = _timed(ctx, folder, "recover", request)
         again = drive(ctx, folder, "digest", **request)["digests"]
+        if fit and fit.starts:
+            # a second time, so that what the app writes when it starts is not taken for what does not come back
+            drive(ctx, folder, "downgrade", **request)
+            _start(fit, {"database": made["copy"]["name"], "database_url": made["url"]})
     finally:
         with contextlib.suppress(PhaseError):  # what failed before is what is to be said; the next one clears up
             drive(ctx, folder, "discard", **dict(request, database=noted["database"], copy={}))
@@ -122,6 +186,13 @@ def _copied(ctx: Context, folder: Path, request: dict[str, t.Any]) -> dict[str, 
         return drive(ctx, folder, "copy", **request)
     except PhaseError as exc:
         raise PhaseError(f"{exc} {SCHEMA_ONLY}") from exc
+
+
+def _start(fit: Fit, database: dict[str, str]) -> None:
+    try:
+        fit.start(database)
+    except PhaseError as exc:
+        raise Unfit(str(exc), **exc.facts) from exc
 
 
 def _timed(ctx: Context, folder: Path, action: str, request: dict[str, t.Any]) -> tuple[float, Statement]:

@@ -41,6 +41,7 @@ class Server:
         self.kind = ""
         self.name = ""
         self.parameters: dict[str, t.Any] = {}
+        self.driver = ""
         self.database = ""
         self.settings: dict[str, str] = {}
         self.readonly = True
@@ -75,6 +76,7 @@ class Server:
         self.kind = "mysql" if dialect.name in ("mysql", "mariadb") else str(dialect.name)
         self.name = f"{params.get(key) or params.get('user') or ''} on {where}{port}"
         self.parameters = dict(params, database=params.get(key) or params.get("user"))
+        self.driver = f"{dialect.name}+{dialect.driver}"
         if self.database:
             params[key] = self.database
         con = dialect.connect(*cargs, **params)
@@ -104,6 +106,21 @@ class Server:
         cursor.execute("SET SESSION TRANSACTION READ {}".format("ONLY" if self.readonly else "WRITE"))
         for name, value in self.settings.items():
             cursor.execute(f"SET SESSION {name} = {value}")
+
+    def url(self, database: str) -> str:
+        """SQLAlchemy's URL of another database on the same server, as the app connects. Holds the password."""
+        from sqlalchemy.engine import URL
+
+        more = {name: str(value) for name, value in self.parameters.items() if isinstance(value, (str, int))}
+        user, password = more.pop("user", None), more.pop("password", None)
+        for name in ("database", "dbname", "db"):
+            more.pop(name, None)
+        host, port = more.get("host", ""), more.get("port", "")
+        if "/" in host or "," in host:
+            return URL.create(self.driver, user, password, database=database, query=more).render_as_string(False)
+        more = {name: value for name, value in more.items() if name not in ("host", "port")}
+        where = {"host": host or None, "port": int(port) if port else None}
+        return URL.create(self.driver, user, password, database=database, query=more, **where).render_as_string(False)
 
     def _hold(self, commit: t.Callable[[t.Any], None]) -> t.Callable[[t.Any], None]:
         def do_commit(connection: t.Any) -> None:

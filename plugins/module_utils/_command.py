@@ -14,14 +14,26 @@ import copy
 import os
 import pwd
 import shlex
+import shutil
 import signal
 import subprocess
+import sys
 import time
 import typing as t
 
 from ._redact import redact
 
 TERM_GRACE = 3.0  # seconds between SIGTERM and SIGKILL
+# Runs a command, and kills its own process group when whoever started it is gone.
+GUARD = """
+import os, signal, subprocess, sys, threading
+def watch():
+    os.read(0, 1)
+    os.killpg(0, signal.SIGKILL)
+threading.Thread(target=watch, daemon=True).start()
+code = subprocess.call(sys.argv[1:], stdin=subprocess.DEVNULL)
+os._exit(code if code >= 0 else 128 - code)
+"""
 
 
 class PhaseError(Exception):
@@ -168,6 +180,32 @@ class Commands:
         if check and rc != 0:
             raise PhaseError(f"'{shown}' failed with exit code {rc}: {done.said}", rc=rc, cmd=args)
         return done
+
+    @contextlib.contextmanager
+    def running(
+        self, argv: t.Sequence[str], cwd: str | os.PathLike[str], environ: t.Mapping[str, str], output: t.IO[bytes]
+    ) -> t.Iterator[subprocess.Popen[bytes]]:
+        """Let ``argv`` run meanwhile, and end its process group afterwards; it ends too where this process is killed.
+
+        :arg environ: all of its environment.
+        :arg output: where what it prints goes.
+        :raises PhaseError: there is no such program.
+        """
+        shown = redact(" ".join(shlex.quote(word) for word in argv))
+        if not shutil.which(os.path.join(os.fspath(cwd), argv[0]) if "/" in argv[0] else argv[0], path=environ.get("PATH")):
+            raise PhaseError(f"'{shown}' could not start: there is no program '{argv[0]}' that can be run.")
+        guarded = [sys.executable, "-I", "-S", "-c", GUARD, *argv]
+        process = self._start(
+            guarded, shown, cwd=cwd, env=dict(environ), stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT
+        )
+        try:
+            yield process
+        finally:
+            end_group(process.pid)
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            t.cast("t.IO[bytes]", process.stdin).close()
+            process.wait()
 
     def _start(self, args: list[str], shown: str, **kw: t.Any) -> subprocess.Popen[bytes]:
         try:

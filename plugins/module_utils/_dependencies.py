@@ -54,8 +54,8 @@ class Dependencies:
         self.argv: list[str] = ctx.params["install"]
         self.shown = shlex.join(self.argv)
 
-    def rehearse(self, tree: Path, top: Path, what: str) -> dict[str, t.Any]:
-        """Run the command in a copy of the earlier release and note the environments that it made.
+    def attempt(self, tree: Path, top: Path, what: str) -> Trial:
+        """Run the command in a copy of the earlier release.
 
         :arg tree: the copy of the work tree.
         :arg top: the top of the work tree.
@@ -68,9 +68,9 @@ class Dependencies:
             trial.refuse(self.shown)
             if trial.live:
                 self._refuse_foreign(trial.live)
-            before = _files(tree)
-            begun = trial.begin()
-            empty = trial.installed()
+            trial.files = _files(tree)
+            trial.begun = trial.begin()
+            trial.empty = trial.installed()
             cwd = tree / self.app.relative_to(top)
             done = self.ctx.commands.run(trial.words, cwd=cwd, env=trial.environment, check=False)
         except PhaseError as exc:
@@ -80,13 +80,18 @@ class Dependencies:
                 f"The install command '{self.shown}' fails (exit code {done.rc}) in a copy of {what}: "
                 f"{done.said.rstrip('.')}. {HINT}"
             )
+        return trial
+
+    def prepare(self, trial: Trial) -> dict[str, t.Any]:
+        """Note the environments that the command made in the copy, and make them fit for the app's place."""
+        tree, top, aside = trial.tree, trial.top, trial.aside
         made = [(fresh, top / fresh.relative_to(tree)) for fresh in _environments(tree)]
         if trial.live and trial.fresh == aside and is_environment(aside):
             made.append((aside, trial.live))
-        if begun and trial.installed() == empty:
+        if trial.begun and trial.installed() == trial.empty:
             # the command has another one: an empty one must not replace what the app has
             made = [(fresh, path) for fresh, path in made if fresh != trial.fresh]
-        beside = [name for name in _files(tree) - before if not any(word in name for word in BY_THE_WAY)]
+        beside = [name for name in _files(tree) - trial.files if not any(word in name for word in BY_THE_WAY)]
         return {
             "environments": [
                 self._prepare(fresh, path, {str(fresh): str(path), str(tree): str(top)}, n)

@@ -22,6 +22,7 @@ from ._git_obstacles import refuse_filters, refuse_in_the_way, refuse_unfinished
 from ._git_place import SCRATCH_REF, Place
 from ._git_push import prove_push, push, push_back, still_reverted, to_do_later
 from ._git_rehearsal import changes, check_out, refuse_missing, rehearse_revert, scratch_repository, signature
+from ._install_command import Trial
 from ._phase import Context, Report
 
 AGAIN = "Nothing was switched. Run the same command again: it will be rehearsed from there."
@@ -37,7 +38,7 @@ def preflight(ctx: Context) -> Report:
     refuse_unfinished(place.git)
     scratch = ctx.point.scratch()
     rehearsed = scratch_repository(place.git, scratch / "tree")
-    goal = _target(place, rehearsed, here["commit"])
+    goal = goal_of(place, rehearsed, here["commit"])
     target = goal["target"]
     files = changes(rehearsed, here["commit"], target)
     # What is not to be shipped again, once the run has succeeded.
@@ -97,7 +98,7 @@ def _contains(place: Place, commit: str) -> bool:
     return own and place.git.is_ancestor(prepared["target"], commit)
 
 
-def _target(place: Place, scratch: Git, head: str) -> dict[str, t.Any]:
+def goal_of(place: Place, scratch: Git, head: str) -> dict[str, t.Any]:
     """The commit to switch to, made in the scratch repository where need be; with words for it, and what it reverts."""
     params, git = place.ctx.params, place.git
     if not place.moves_branch:
@@ -142,15 +143,25 @@ def _prove_install(place: Place, scratch: Git, target: str) -> tuple[str, dict[s
     if ctx.check:
         # it would fill the user's caches
         return f" '{dependencies.shown}' is not tried in check mode.", nothing
+    prepared = dependencies.prepare(try_install(place, scratch, target))
+    return dependencies.said(prepared), prepared
+
+
+def try_install(place: Place, scratch: Git, target: str) -> Trial:
+    """Run the install command in the scratch copy.
+
+    :raises PhaseError: it fails, or changes what is in git.
+    """
+    dependencies = Dependencies(place.ctx, place.app)
     check_out(scratch, target)
-    prepared = dependencies.rehearse(scratch.repo, place.repo, target[:10])
+    trial = dependencies.attempt(scratch.repo, place.repo, target[:10])
     touched = scratch.dirty()
     if touched:
         raise PhaseError(
             f"The install command '{dependencies.shown}' changes tracked files: {named(touched)}. It must install what "
             "these files say; for uv, that is: [uv, sync, --frozen]"
         )
-    return dependencies.said(prepared), prepared
+    return trial
 
 
 def main(ctx: Context) -> Report:

@@ -48,6 +48,19 @@ def resolved(argv: t.Sequence[str], environ: t.Mapping[str, str]) -> list[str]:
     return [found, *argv[1:]]
 
 
+def moved(argv: t.Sequence[str], folder: Path, project: Path) -> list[str]:
+    """The command, with a program inside the project as the one at the same place in ``folder``, a copy of it, where there
+    is one.
+    """
+    program = Path(argv[0])
+    if program.is_absolute() and project in program.parents:
+        there = folder / program.relative_to(project)
+        program = there if there.exists() else program
+    elif not program.is_absolute() and len(program.parts) > 1:
+        program = (folder if (folder / program).exists() else project) / program
+    return [str(program), *argv[1:]]
+
+
 class Trial:
     """An install command as it is run in a copy.
 
@@ -64,6 +77,10 @@ class Trial:
         self.commands, self.app, self.top, self.tree, self.aside = commands, app, top, tree, aside
         self.argv = resolved(argv, commands.environ)
         self.tool = self._tool()
+        # how it was before the command ran: files of the copy, whether an environment was made, and what that had
+        self.files: set[str] = set()
+        self.begun = False
+        self.empty: set[str] = set()
 
     def _tool(self) -> str:
         """What kind of command it is: uv, poetry, pip, or something else (empty)."""

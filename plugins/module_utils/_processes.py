@@ -8,7 +8,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import signal
 import socket
+import time
 import typing as t
 
 from ._redact import redact
@@ -60,6 +62,31 @@ def describe(pid: int) -> str:
         program, *rest = stream.read(4000).decode("utf-8", "replace").split("\0")
         command = " ".join([os.path.basename(program), *rest]).strip()
     return f"process {pid} ({redact(command)[:100]})" if command else f"process {pid}"
+
+
+def marked(mark: str) -> list[int]:
+    """The processes of this user that have ``mark`` (``NAME=value``) in their environment, wherever they went."""
+    return [pid for pid in processes() if pid != os.getpid() and mark.encode() in _environment(pid)]
+
+
+def end_marked(mark: str) -> None:
+    """Kill the processes that ``marked`` finds."""
+    for _attempt in range(20):
+        found = marked(mark)
+        if not found:
+            return
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.05)
+
+
+def _environment(pid: int) -> list[bytes]:
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as stream:
+            return stream.read().split(b"\0")
+    except OSError:
+        return []
 
 
 class Trace:

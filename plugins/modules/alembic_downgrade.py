@@ -33,11 +33,14 @@ description:
   - V(rehearse) does all of it on a copy with the data of the database, with PostgreSQL on its server, and upgrades that
     again, while the app works; so what is lost, how long it takes, and that nothing is missing after the way back, are
     known before. The copy is removed. Not with MySQL and MariaDB.
+  - With O(fit), V(rehearse) also makes the code that is gone back to, in a copy of its own. It runs its tests, sees that
+    its migrations lead to O(to), and starts its app on the downgraded copy of the database.
   - Several hosts that have one PostgreSQL database make one downgrade and one export. The others wait and find it done.
 author:
   - changeops.rollback contributors (@changeops)
 extends_documentation_fragment:
   - changeops.rollback.phase
+  - changeops.rollback.fit
 options:
   project:
     description: Directory that holds O(config). Alembic runs there.
@@ -230,6 +233,11 @@ seconds:
   returned: for O(step=rehearse), when there is something to do
   type: dict
   sample: {main: 1.25, recover: 1.5}
+fit:
+  description: How many seconds the code that is gone back to took to C(install), to C(test) and to C(start) its app.
+  returned: for O(step=rehearse), when there is something to do and O(fit) tells of the code
+  type: dict
+  sample: {install: 3.2, start: 1.1}
 exported:
   description: Rows that were exported, or put back, by table.
   returned: for O(step=main), and for O(step=recover) when it changed something
@@ -245,6 +253,7 @@ from ansible_collections.changeops.rollback.plugins.module_utils._alembic_downgr
 from ansible_collections.changeops.rollback.plugins.module_utils._alembic_downgrade import main as downgrade
 from ansible_collections.changeops.rollback.plugins.module_utils._alembic_rehearsal import rehearse
 from ansible_collections.changeops.rollback.plugins.module_utils._alembic_undo import can_undo
+from ansible_collections.changeops.rollback.plugins.module_utils._fit import FIT_ARGUMENT
 from ansible_collections.changeops.rollback.plugins.module_utils._phase import run_module
 
 ARGS = {
@@ -264,6 +273,7 @@ ARGS = {
     "schema_compatible": {"type": "bool", "default": False},
     "rehearse_data": {"type": "bool", "default": True},
     "rehearsing": {"type": "bool", "default": False},
+    "fit": FIT_ARGUMENT,
 }
 
 

@@ -19,12 +19,15 @@ description:
   - A revert that is not pushed is undone by the next deploy. The result says so until it is pushed.
   - HEAD may be on no branch (detached, as after a checkout of a tag). The revert is on no branch then, and the result
     says how to keep it.
+  - O(step=rehearse) makes the code in a copy, with an environment of its own, runs its tests, and starts its app where
+    that needs no downgraded database. It leaves no trace but what O(install) leaves in the user's caches. Not for
+    O(method=release).
   - With O(method=release), other phases find the code where the symlink leads. Where the code goes back before the
     database, give M(changeops.rollback.alembic_downgrade) the directory of the release that is rolled back as its
     project, because the earlier one lacks the newest migrations. A release that is no git work tree has no commit to
     restore configuration from, so give M(changeops.rollback.config_restore) kept copies as sources.
 author: changeops.rollback contributors (@changeops)
-extends_documentation_fragment: [changeops.rollback.phase]
+extends_documentation_fragment: [changeops.rollback.phase, changeops.rollback.fit]
 requirements:
   - git 2.30 or newer on the host
 options:
@@ -204,6 +207,16 @@ commit:
   returned: success
   type: str
   sample: 51d0e2f3b8a9c0d1e2f30415263748596a7b8c9d
+code:
+  description: How it goes back, for the option O(changeops.rollback.alembic_downgrade#module:fit) of another phase.
+  returned: for O(step=preflight)
+  type: dict
+  sample: {repo: /srv/shop, method: revert, commits: [4f1c2e9], install: [uv, sync, --frozen]}
+fit:
+  description: How many seconds the code that is gone back to took to C(install), to C(test) and to C(start) its app.
+  returned: for O(step=rehearse), when there is something to do
+  type: dict
+  sample: {install: 3.2, start: 1.1}
 release:
   description: The name of the release afterwards.
   returned: for O(method=release)
@@ -234,10 +247,26 @@ files:
   sample: [{path: shop/main.py, status: modified}]
 """
 
+import dataclasses
+
 from ansible_collections.changeops.rollback.plugins.module_utils import _git_revert, _release
+from ansible_collections.changeops.rollback.plugins.module_utils._fit import FIT_ARGUMENT, rehearse_code
 from ansible_collections.changeops.rollback.plugins.module_utils._git_push import refuse_push
 from ansible_collections.changeops.rollback.plugins.module_utils._phase import Context, Report, run_module
 
+# what decides which code is gone back to
+CODE = (
+    "repo",
+    "method",
+    "commits",
+    "mainline",
+    "to",
+    "author",
+    "date",
+    "subject",
+    "install",
+    "rehearse_install",
+)
 ARGUMENTS = {
     "repo": {"type": "path", "required": True},
     "method": {"type": "str", "choices": ["revert", "checkout", "release"], "default": "revert"},
@@ -253,12 +282,23 @@ ARGUMENTS = {
     "author": {"type": "str", "default": "changeops.rollback <changeops.rollback@localhost>"},
     "date": {"type": "str", "default": ""},
     "subject": {"type": "str", "default": ""},
+    "fit": FIT_ARGUMENT,
 }
 
 
 def preflight(ctx: Context) -> Report:
     refuse_push(ctx.params)
-    return _way(ctx).preflight(ctx)
+    if ctx.params.get("step") == "rehearse":
+        ctx = dataclasses.replace(ctx, check=True)  # what a check leaves out, the rehearsal does
+    report = _way(ctx).preflight(ctx)
+    report.facts["code"] = {name: ctx.params[name] for name in CODE}
+    return report
+
+
+def rehearse(ctx: Context) -> Report:
+    if ctx.params["method"] == "release":
+        return Report("The code of an earlier release is there already; it was not tried.")
+    return rehearse_code(ctx)
 
 
 def switch(ctx: Context) -> Report:
@@ -288,8 +328,10 @@ def subject(params):
 
 
 def main():
-    more = {"close": close, "can_undo": can_undo}
-    run_module(ARGUMENTS, preflight, switch, recover, subject=subject, phase="git_revert", **more)
+    more = {"close": close, "can_undo": can_undo, "rehearse": rehearse}
+    run_module(
+        dict(ARGUMENTS, fit=FIT_ARGUMENT), preflight, switch, recover, subject=subject, phase="git_revert", **more
+    )
 
 
 if __name__ == "__main__":

@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import typing as t
 from pathlib import Path
+
+from ansible.plugins.loader import lookup_loader
 
 Items = list[t.Any]
 Render = t.Callable[[Path], t.Any]
@@ -42,6 +45,21 @@ def taken_apart(items: Items) -> tuple[Items, Items]:
         public.append({name: value for name, value in values.items() if name not in hidden} if hidden else item)
         private.append(hidden)
     return public, private
+
+
+def split(items: t.Any, variables: t.Mapping[str, t.Any], action: t.Any) -> tuple[t.Any, str | None]:
+    """Items as a module gets them, and as JSON what may be secret of them, None where nothing is.
+
+    :arg action: the action plugin, whose loader and templar render templates.
+    :raises ItemError: a template cannot be rendered.
+    """
+    if not isinstance(items, list):
+        return items, None
+    lookup = lookup_loader.get("ansible.builtin.template", loader=action._loader, templar=action._templar)
+    whole = rendered(items, template_folders(variables), lambda path: lookup.run([str(path.resolve())], variables)[0])
+    public, private = taken_apart(whole)
+    # an empty list would be masked wherever a result holds one; a value from a vault is no str yet
+    return public, json.dumps(private, default=str) if any(private) else None
 
 
 def template_folders(variables: t.Mapping[str, t.Any]) -> list[Path]:
