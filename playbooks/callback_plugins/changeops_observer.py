@@ -36,6 +36,7 @@ READ_BY = "changeops.rollback.status"
 # Tasks of this role around a phase are no work of the phase, unless they fail.
 RUN_ROLE = "changeops.rollback.run"
 INCLUDES = ("include_role", "include_tasks")
+VALIDATES = "ansible.builtin.validate_argument_spec"  # comes first in a role, and says nothing of its phase
 TASK_FAILED = "Task failed: "
 STEPS = ("preflight", "rehearse", "main", "recover", "can_undo", "undone")  # those that are on record
 # What the templates of a run use. Each task on each host is a fork of this process, which finds what is loaded here.
@@ -216,6 +217,8 @@ class CallbackModule(CallbackBase):
             self._recorder.away(host.name, _cause(values, task.name))
         if not bad and not _is_work(task):
             return
+        if action == VALIDATES and not bad:
+            status, values = "skipped", {}
         place = self._begin(host, task)
         if place:
             state = {name: values[name] for name in ("before", "after") if values.get(name)}

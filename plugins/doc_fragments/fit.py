@@ -25,11 +25,11 @@ options:
         suboptions:
           command:
             description:
-              - The command that starts it, as a list of arguments, run in the copy of the code. A program inside the live
-                app's directory is taken from the copy.
-              - Here, in O(fit.app.environment) and in O(fit.app.health), C({port}) is a free port, C({config}) the directory
-                below which restored files from outside of the work tree have their whole path, and C({database}) the
-                downgraded copy (the file of SQLite, else its name).
+              - The command that starts it, as a list of arguments, run in the copy of the code. A program inside the
+                live app's directory is taken from the copy.
+              - Here, in O(fit.app.environment) and in O(fit.app.health), C({port}) is a free port, C({config}) the
+                directory below which restored files from outside of the work tree have their whole path, and
+                C({database}) the downgraded copy (the file of SQLite, else its name).
             type: list
             elements: str
             default: []
@@ -46,8 +46,8 @@ options:
           test:
             description:
               - The command that runs the code's own tests, as a list of arguments.
-              - Of the environment it gets little more than E(PATH) and E(HOME), since tests may empty the database that a
-                variable of the app names.
+              - Of the environment it gets little more than E(PATH) and E(HOME), since tests may empty the database
+                that a variable of the app names.
             type: list
             elements: str
             default: []

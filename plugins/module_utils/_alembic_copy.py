@@ -55,8 +55,8 @@ def act_digest(request: Request) -> dict[str, t.Any]:
 
 
 def act_heads(request: Request) -> dict[str, t.Any]:
-    """Say where the migrations of the code that is gone back to lead. Returns ``heads`` ({revision: its file}) and ``fit``
-    (whether that is where the downgraded database stands).
+    """Say where the migrations of the code that is gone back to lead. Returns ``heads`` ({revision: its file}) and
+    ``fit`` (whether that is where the downgraded database stands).
     """
     migrations = Migrations(request)
     heads = {head: os.path.relpath(migrations.graph.find(head).path) for head in migrations.scripts.get_heads()}

@@ -117,9 +117,9 @@ def _refuse_other_head(ctx: Context, fit: Fit, folder: Path) -> None:
     if not found["fit"]:
         heads = ", ".join(f"{head} ({path})" for head, path in sorted(found["heads"].items())) or "nowhere"
         raise PhaseError(
-            f"The code that is gone back to ({fit.commit[:10]}) does not fit the database: its migrations lead to {heads}, "
-            f"and the database will stand at {spoken(noted['to'])}. Correct alembic_downgrade_to, or what git_revert goes "
-            "back by."
+            f"The code that is gone back to ({fit.commit[:10]}) does not fit the database: its migrations lead to "
+            f"{heads}, and the database will stand at {spoken(noted['to'])}. Correct alembic_downgrade_to, or what "
+            "git_revert goes back by."
         )
     fit.words.append(f"Its migrations lead to {spoken(noted['to'])}, as the database will stand.")
 

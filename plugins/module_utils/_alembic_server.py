@@ -14,6 +14,7 @@ import contextlib
 import re
 import time
 import typing as t
+from urllib.parse import quote, urlencode
 
 from ._alembic_sqlite import DriverError
 
@@ -108,19 +109,18 @@ class Server:
             cursor.execute(f"SET SESSION {name} = {value}")
 
     def url(self, database: str) -> str:
-        """SQLAlchemy's URL of another database on the same server, as the app connects. Holds the password."""
-        from sqlalchemy.engine import URL
-
-        more = {name: str(value) for name, value in self.parameters.items() if isinstance(value, (str, int))}
-        user, password = more.pop("user", None), more.pop("password", None)
+        """The URL of another database on the same server, as SQLAlchemy has it. It holds the password."""
+        more = {name: str(value) for name, value in self.parameters.items() if type(value) in (str, int)}
+        user, password = more.pop("user", ""), more.pop("password", "")
         for name in ("database", "dbname", "db"):
             more.pop(name, None)
-        host, port = more.get("host", ""), more.get("port", "")
-        if "/" in host or "," in host:
-            return URL.create(self.driver, user, password, database=database, query=more).render_as_string(False)
-        more = {name: value for name, value in more.items() if name not in ("host", "port")}
-        where = {"host": host or None, "port": int(port) if port else None}
-        return URL.create(self.driver, user, password, database=database, query=more, **where).render_as_string(False)
+        where = ""
+        if "/" not in more.get("host", "") and "," not in more.get("host", ""):  # else a socket or several hosts
+            host, port = more.pop("host", ""), more.pop("port", "")
+            where = (f"[{host}]" if ":" in host else host) + (f":{port}" if port and host else "")
+        who = quote(user, safe="") + (f":{quote(password, safe='')}" if password else "")
+        query = f"?{urlencode(more)}" if more else ""
+        return f"{self.driver}://{who}{'@' if who else ''}{where}/{quote(database, safe='')}{query}"
 
     def _hold(self, commit: t.Callable[[t.Any], None]) -> t.Callable[[t.Any], None]:
         def do_commit(connection: t.Any) -> None:

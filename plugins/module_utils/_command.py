@@ -192,7 +192,9 @@ class Commands:
         :raises PhaseError: there is no such program.
         """
         shown = redact(" ".join(shlex.quote(word) for word in argv))
-        if not shutil.which(os.path.join(os.fspath(cwd), argv[0]) if "/" in argv[0] else argv[0], path=environ.get("PATH")):
+        if not shutil.which(
+            os.path.join(os.fspath(cwd), argv[0]) if "/" in argv[0] else argv[0], path=environ.get("PATH")
+        ):
             raise PhaseError(f"'{shown}' could not start: there is no program '{argv[0]}' that can be run.")
         guarded = [sys.executable, "-I", "-S", "-c", GUARD, *argv]
         process = self._start(

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Whether the code that is gone back to runs, tried in a copy of its own beside the live app. Private.
 
-The code with its environment, its tests, the config as it is to be restored, and the app, which is started on a free port
-and ended again. A phase that has a downgraded copy of the database gives that to the app.
+The code with its environment, its tests, the config as it is to be restored, and the app, which is started on a free
+port and ended again. A phase that has a downgraded copy of the database gives that to the app.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ FIT_ARGUMENT: dict[str, t.Any] = {
 HOW = "rollback_app does not say how (see ansible-doc -t role changeops.rollback.run)"
 MARK = "CHANGEOPS_REHEARSAL"  # by this variable processes that left their group are found
 # What tests get of the environment. They may empty the database that a variable of the app names.
-TESTS_GET = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_", "TZ", "http_proxy", "https_proxy", "no_proxy")
+TESTS_GET = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TZ", "http_proxy", "https_proxy", "no_proxy")
 LAST = 1 << 16  # bytes of what the app printed that are looked at
 
 
@@ -134,9 +134,11 @@ class Fit:
     def _test(self) -> None:
         began = time.monotonic()
         argv = self._moved(self.app["test"])
-        env = {name: None for name in self.commands.environ if not name.startswith((*TESTS_GET, MARK))}
+        others = [name for name in self.commands.environ if name not in TESTS_GET and not name.startswith("LC_")]
         try:
-            done = self.commands.run(argv, cwd=self.folder, env={**env, **self.environment}, check=False)
+            done = self.commands.run(
+                argv, cwd=self.folder, env={**dict.fromkeys(others), **self.environment}, check=False
+            )
         finally:
             end_marked(self.mark)
         shown = redact(shlex.join(self.app["test"]))
@@ -203,7 +205,8 @@ class Fit:
         port = free_port()
         values = {"port": str(port), "config": str(self.place / "config"), **(database or {})}
         files = self._restored()
-        own = read_environment(str(path) for path in (files.get(os.path.realpath(f), Path(f)) for f in self.files) if path)
+        places = [files.get(os.path.realpath(path), Path(path)) for path in self.files]
+        own = read_environment(str(path) for path in places if path)
         own.update({name: filled(str(value), values) for name, value in self.app["environment"].items()})
         began = time.monotonic()
         try:
@@ -230,6 +233,7 @@ class Fit:
                 fine, said = ask(url, self.commands, max(0.1, min(5.0, began + seconds - time.monotonic())))
                 ended = process.poll() is not None and not marked(self.mark)  # what it started may be the app
                 time.sleep(0 if fine else 0.1)
+            told = hidden(last_lines(printed.read_bytes()[-LAST:].decode("utf-8", "replace")), secrets)
         if fine and not ended:
             return
         after = time.monotonic() - began
@@ -238,7 +242,6 @@ class Fit:
             if ended
             else f"did not answer {url} within {seconds:g} s ({said})"
         )
-        told = hidden(last_lines(printed.read_bytes()[-LAST:].decode("utf-8", "replace")), secrets)
         raise PhaseError(
             f"The app of the code that is gone back to ({self.commit[:10]}) does not start"
             f"{' on the downgraded copy' if 'database' in values else ''}: '{redact(shlex.join(self.app['command']))}' "
@@ -270,6 +273,8 @@ class Fit:
             change = changes.get(path)
             copy = self.inside(Path(path)) or self.place / "config" / path.lstrip("/")
             make_folder(copy.parent)
+            if os.path.realpath(str(self.place)) not in map(str, Path(os.path.realpath(str(copy.parent))).parents):
+                raise PhaseError(f"{copy.parent} leads out of the copy of the code, so {path} was not restored there.")
             with contextlib.suppress(FileNotFoundError):
                 copy.unlink()
             then = change.then if change else look(path, digest=False)

@@ -49,8 +49,8 @@ def resolved(argv: t.Sequence[str], environ: t.Mapping[str, str]) -> list[str]:
 
 
 def moved(argv: t.Sequence[str], folder: Path, project: Path) -> list[str]:
-    """The command, with a program inside the project as the one at the same place in ``folder``, a copy of it, where there
-    is one.
+    """The command, with a program inside the project as the one at the same place in ``folder``, a copy of it, where
+    there is one.
     """
     program = Path(argv[0])
     if program.is_absolute() and project in program.parents:

@@ -33,8 +33,8 @@ description:
   - V(rehearse) does all of it on a copy with the data of the database, with PostgreSQL on its server, and upgrades that
     again, while the app works; so what is lost, how long it takes, and that nothing is missing after the way back, are
     known before. The copy is removed. Not with MySQL and MariaDB.
-  - With O(fit), V(rehearse) also makes the code that is gone back to, in a copy of its own. It runs its tests, sees that
-    its migrations lead to O(to), and starts its app on the downgraded copy of the database.
+  - With O(fit), V(rehearse) also makes the code that is gone back to, in a copy of its own. It runs its tests, sees
+    that its migrations lead to O(to), and starts its app on the downgraded copy of the database.
   - Several hosts that have one PostgreSQL database make one downgrade and one export. The others wait and find it done.
 author:
   - changeops.rollback contributors (@changeops)

@@ -282,7 +282,6 @@ ARGUMENTS = {
     "author": {"type": "str", "default": "changeops.rollback <changeops.rollback@localhost>"},
     "date": {"type": "str", "default": ""},
     "subject": {"type": "str", "default": ""},
-    "fit": FIT_ARGUMENT,
 }
 
 

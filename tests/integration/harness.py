@@ -126,6 +126,11 @@ class Ops:
             "rollback_install": [str(BIN / "uv"), "sync", "--frozen"],
             "rollback_services": [supervisord],
             "rollback_config": ["config/", {"path": str(shop.env_file), "source": str(shop.kept_env_file)}],
+            "rollback_app": {
+                "command": [".venv/bin/uvicorn", "--factory", "shop.main:create_app", "--port", "{port}"],
+                "environment": {"DATABASE_URL": "{database_url}", "SHOP_ENV_FILE": f"{{config}}{shop.env_file}"},
+                "health": "http://127.0.0.1:{port}/health",
+            },
             "rollback_checks": [
                 {"name": "healthy", "http": {"url": health}},
                 {"name": "rows kept", "rows": {"database": str(shop.database), "tables": ["invoices"]}},

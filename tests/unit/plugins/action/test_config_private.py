@@ -128,6 +128,52 @@ rollback_config:
     assert (ops.etc / "new.conf").read_text() == CANARY
 
 
+SERVER = """
+import http.server, pathlib, sys
+class Health(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        pathlib.Path(sys.argv[3]).write_text(pathlib.Path(sys.argv[2]).read_text())
+        self.send_response(200)
+        self.end_headers()
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Health).serve_forever()
+"""
+
+
+def test_a_rehearsal_starts_the_app_with_a_secret_that_shows_nowhere(ops):
+    repo, env_file, seen = ops.place / "repo", ops.etc / "shop.env", ops.place / "seen"
+    ops.command("git", "init", "-q", str(repo))
+    git = ["git", "-C", str(repo), "-c", "user.name=U", "-c", "user.email=u@example.org"]
+    for text in ("one", "two"):
+        (repo / "app.py").write_text(text)
+        ops.command(*git, "add", ".")
+        ops.command(*git, "commit", "-qm", text)
+    bad = ops.command(*git, "rev-parse", "HEAD").strip()
+    env_file.write_text(f"PASSWORD={CANARY}-old\n")
+    given = {
+        "rollback_repo": str(repo),
+        "git_revert_commits": bad,
+        "rollback_app": {
+            "command": [sys.executable, "-c", SERVER, "{port}", "{config}" + str(env_file), str(seen)],
+            "health": "http://127.0.0.1:{port}/",
+        },
+        "rollback_restored_config": {
+            "repo": str(repo),
+            "paths": [{"path": str(env_file), "keys": {"PASSWORD": f"{CANARY}-keys"}}],
+            "commits": [bad],
+        },
+    }
+    role = {"name": "changeops.rollback.git_revert", "tasks_from": "rehearse"}
+    tasks = [{"ansible.builtin.include_role": role}]
+    play = {"hosts": "all", "gather_facts": False, "check_mode": True, "vars": given, "tasks": tasks}
+    (ops.place / "play.yml").write_text(yaml.safe_dump([play]))
+    printed = ops.command("ansible-playbook", "-vvvv", "-i", "inventory", "play.yml")
+    assert seen.read_text() == f"PASSWORD={CANARY}-keys\n"
+    assert env_file.read_text() == f"PASSWORD={CANARY}-old\n"
+    assert "The app of that code starts (" in printed and "Invoked with" in ops.log.read_text()
+    assert CANARY not in printed and CANARY not in ops.log.read_text()
+    assert not [path for path in (ops.place / "state").rglob("*") if not path.is_dir()]
+
+
 REFUSALS = [
     Refusal(
         "a template that is missing",

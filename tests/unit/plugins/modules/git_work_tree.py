@@ -21,6 +21,7 @@ STEPS = {
     "recover": git_revert.recover,
     "can_undo": git_revert.can_undo,
     "close": git_revert.close,
+    "rehearse": git_revert.rehearse,
 }
 GITCONFIG = "[user]\nname = U\nemail = u@example.org\n[init]\ndefaultBranch = main\n"
 DEFAULTS = {name: spec.get("default") for name, spec in git_revert.ARGUMENTS.items()}
@@ -73,7 +74,16 @@ class Repo:
         return self.git("for-each-ref", "refs/changeops")
 
     def run(self, step: str, check: bool = False, **options):
-        params = {**DEFAULTS, "repo": str(self.path), "timeout": 60.0, "wait": 5.0, **self.options, **options}
+        params = {
+            **DEFAULTS,
+            "step": step,
+            "repo": str(self.path),
+            "environment_files": [],
+            "timeout": 60.0,
+            "wait": 5.0,
+            **self.options,
+            **options,
+        }
         return run_step(step, params, self.point, STEPS, check)
 
     def refused(self, step: str = "preflight", **options) -> str:

@@ -225,8 +225,8 @@ REFUSALS = [
     ),
     Refusal(
         "an app that does not start on the downgraded database",
-        f"The app of the code that is gone back to (<commit>) does not start on the downgraded copy: {SHOWN} ended with "
-        "exit code 1 after <seconds> s. It printed: cannot work without total, password=******** " + AGAIN,
+        f"The app of the code that is gone back to (<commit>) does not start on the downgraded copy: {SHOWN} ended "
+        "with exit code 1 after <seconds> s. It printed: cannot work without total, password=******** " + AGAIN,
         gate("sys.exit('cannot work without total, password=hunter2')"),
     ),
     Refusal(
@@ -251,8 +251,8 @@ REFUSALS = [
     ),
     Refusal(
         "code whose install command fails",
-        "The install command 'false' fails (exit code 1) in a copy of <commit>: it printed nothing. Nothing was changed. "
-        "Correct it (git_revert_install), or do without the trial: git_revert_rehearse_install: false",
+        "The install command 'false' fails (exit code 1) in a copy of <commit>: it printed nothing. Nothing was "
+        "changed. Correct it (git_revert_install), or do without the trial: git_revert_rehearse_install: false",
         install_fails,
     ),
     Refusal(
