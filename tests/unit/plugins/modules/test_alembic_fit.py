@@ -98,16 +98,15 @@ class Code:
         """What a rehearsal must leave as it is."""
         rows = (self.shop.rows(), self.shop.databases()) if isinstance(self.shop, PgShop) else self.shop.dump()
         files = [path for path in self.shop.state.rglob("*") if not path.is_dir()]
-        return rows, snapshot(self.shop.root), files, ours()
+        return rows, snapshot(self.shop.root), files, self.processes()
 
-
-def ours():
-    """The processes that a rehearsal of these tests may have left."""
-    found = []
-    for pid in processes():
-        with contextlib.suppress(OSError), open(f"/proc/{pid}/environ", "rb") as stream:
-            found += [pid] if b"CHANGEOPS_REHEARSAL=" in stream.read() else []
-    return found
+    def processes(self):
+        """The processes that a rehearsal may have left."""
+        found, mark = [], f"CHANGEOPS_REHEARSAL={self.shop.state}".encode()
+        for pid in processes():
+            with contextlib.suppress(OSError), open(f"/proc/{pid}/environ", "rb") as stream:
+                found += [pid] if mark in stream.read() else []
+        return found
 
 
 @pytest.fixture(params=["SQLite", "PostgreSQL"])
@@ -308,12 +307,12 @@ def test_one_that_was_killed_leaves_no_process_and_is_cleared_up_by_the_next(sho
             code.rehearse()
         os._exit(0)
     until = time.monotonic() + 60
-    while not any(b"serve.py" in cmdline(pid) for pid in ours()):
+    while not any(b"serve.py" in cmdline(pid) for pid in code.processes()):
         assert time.monotonic() < until
         time.sleep(0.05)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    while ours():
+    while code.processes():
         assert time.monotonic() < until
         time.sleep(0.05)
     (tmp_path / "seen.json.slow").unlink()
