@@ -262,6 +262,6 @@ def test_documentation_matches_the_arguments_and_the_role():
     role = Path(git_revert.__file__).resolve().parents[2] / "roles" / "git_revert"
     defaults = yaml.safe_load((role / "defaults" / "main.yml").read_text())
     specs = yaml.safe_load((role / "meta" / "argument_specs.yml").read_text())["argument_specs"]
-    assert set(specs) == {"main", "preflight", "recover", "close"}
+    assert set(specs) == {"main", "preflight", "rehearse", "recover", "can_undo", "close"}
     for spec in specs.values():
         assert set(spec["options"]) == set(defaults)
