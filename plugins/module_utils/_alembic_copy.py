@@ -82,10 +82,10 @@ def _digests_file(path: str, version_table: str) -> Digests:
     found: Digests = {}
     with contextlib.closing(sqlite3.connect(path)) as con:
         shapes = tables(con, "main", version_table)
-        con.text_factory = bytes  # also of text that is no UTF-8
+        con.text_factory = bytearray  # also of text that is no UTF-8; a blob is of bytes
         for name, table in shapes.items():
             columns = sorted(table.columns)
-            listed = ", ".join(f"typeof({q(c)}), {q(c)}" for c in columns) or "1"
+            listed = ", ".join(map(q, columns)) or "1"
             rows = total = 0
             for row in con.execute(f"SELECT {listed} FROM main.{q(name)}"):
                 rows += 1
