@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -124,6 +125,7 @@ def test_what_it_says_is_what_the_downgrade_destroys(shop_of, case):
     assert found(shop) == before and traces(shop) == []
     assert report.facts["destroys"] == case.destroys
     assert report.facts["unchanged"] == case.unchanged
+    assert ("No primary key tells the rows of other apart" in report.msg) == ("other (1 changed)" in str(case.destroys))
     assert set(report.facts["seconds"]) == {"main", "recover"}
     assert not report.changed
     shop.run("preflight")
@@ -171,40 +173,91 @@ def test_the_app_goes_on_writing_meanwhile(tmp_path, journal):
 
 
 ROW = "if op.get_bind().exec_driver_sql('SELECT 1 FROM invoices').first():\n        raise ValueError('a row')\n    "
+COLUMN = ["ALTER TABLE invoices ADD total int"], ["ALTER TABLE invoices DROP COLUMN total"]
+KINDS = ("SQLite", "PostgreSQL")
 
 
-def fails_on_data(tmp_path, monkeypatch):
-    return Shop(tmp_path, down=ROW + DROP).totals()
+@pytest.fixture(params=KINDS)
+def shop_with(request, tmp_path, monkeypatch):
+    """Makes an app with a column ``total`` more, with either kind of database; its migration may be given as code."""
+
+    def make(up=None, down=None, **more):
+        if request.param == "SQLite":
+            return Shop(tmp_path, up or ADD, down or DROP).totals()
+        pytest.importorskip("psycopg")
+        socket = request.getfixturevalue("postgresql")
+        given = {"python_up": up, "python_down": down, "setup": [ROWS], **more}
+        shop = PgShop(tmp_path, monkeypatch, socket, *COLUMN, **given)
+        shop.sql("UPDATE invoices SET total = 7", "SELECT 1")
+        return shop
+
+    make.kind = request.param
+    return make
 
 
-def does_not_come_back(tmp_path, monkeypatch):
-    return Shop(tmp_path, up=ROW + ADD).totals()
+def without_downgrade(make, _monkeypatch, _tmp_path):
+    shop = make()
+    path = shop.versions / "new.py"
+    path.write_text(path.read_text().replace("def downgrade", "def undo"))
+    return shop
 
 
-def no_room(tmp_path, monkeypatch):
+def full(make, monkeypatch, tmp_path):
+    """Leave no room for a copy; the server's disk is full as soon as somebody fills the copy."""
+    shop = make()
     monkeypatch.setattr(rehearsal, "free_space", lambda folder: (1, 1000))
-    return Shop(tmp_path).totals()
+    tool = tmp_path / "bin" / "psql"
+    tool.parent.mkdir()
+    said = 'ERROR:  could not extend file "base/7/8": No space left on device'
+    fails = f"cat >/dev/null; echo '{said}' >&2; exit 3"
+    real = shutil.which("psql")
+    tool.write_text(f'#!/bin/sh\ncase "$*" in *dbname=*changeops_copy*) {fails} ;; esac\nexec {real} "$@"\n')
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tool.parent}:{os.environ['PATH']}")
+    return shop
 
 
+FAILS = (
+    "The rehearsal with all data failed, on a copy of the database. The migration new (migrations/versions/new.py) "
+    "failed: ValueError: a row"
+)
+SCHEMA_ONLY = "Or rehearse it on a copy of the schema alone: -e alembic_downgrade_rehearse_data=false"
+# ``make`` makes the app; ``kind``: of which database the sentence is, else of both.
 REFUSALS = [
     Refusal(
+        "a rehearsal of a migration without downgrade",
+        "The migration new (migrations/versions/new.py) has no downgrade(), so it cannot be undone. Write one, or take "
+        "a revision above it as alembic_downgrade_to.",
+        {"make": without_downgrade},
+    ),
+    Refusal(
+        "a rehearsal of a migration whose downgrade begins with raise",
+        "The downgrade() of the migration new begins with raise (migrations/versions/new.py, line <number>): it cannot "
+        "be undone. Write what undoes it, or take a revision above it as alembic_downgrade_to.",
+        {"make": lambda make, *_: make(down="raise NotImplementedError")},
+    ),
+    Refusal(
         "a rehearsal whose downgrade fails on the app's data",
-        "The rehearsal with all data failed, on a copy of the database. The migration new (migrations/versions/new.py) "
-        "failed: ValueError: a row",
-        {"make": fails_on_data},
+        FAILS,
+        {"make": lambda make, *_: make(down=ROW + code(COLUMN[1]))},
     ),
     Refusal(
         "a rehearsal whose upgrade fails on the app's data",
-        "The rehearsal with all data failed, on a copy of the database. The migration new (migrations/versions/new.py) "
-        "failed: ValueError: a row",
-        {"make": does_not_come_back},
+        FAILS,
+        {"make": lambda make, *_: make(up=ROW + code(COLUMN[0]))},
     ),
     Refusal(
         "a rehearsal without room for a copy of a SQLite database",
         "The rehearsal with all data needs <size> MB in <restore point>, and only 0.0 MB are free there. Make room, "
-        "and run the same command again. Or rehearse it on a copy of the schema alone: "
-        "-e alembic_downgrade_rehearse_data=false",
-        {"make": no_room},
+        f"and run the same command again. {SCHEMA_ONLY}",
+        {"make": full, "kind": "SQLite"},
+    ),
+    Refusal(
+        "a rehearsal without room for a copy of a PostgreSQL database",
+        "The rehearsal with all data failed, on a copy of the database. No copy of <database> with its data, about "
+        "<size> MB, could be made on its server: psql says: ERROR: could not extend file <file>: No space left on "
+        f"device. Make room there, and run the same command again. {SCHEMA_ONLY}",
+        {"make": full, "kind": "PostgreSQL"},
     ),
 ]
 
@@ -221,13 +274,15 @@ REFUSALS.append(NO_RIGHT)
 
 
 @pytest.mark.parametrize("refusal", [row for row in REFUSALS if row.given], ids=lambda refusal: refusal.case)
-def test_what_it_finds_is_said_and_nothing_is_touched(tmp_path, monkeypatch, refusal):
-    shop = refusal.given["make"](tmp_path, monkeypatch)
-    before = shop.files()
+def test_what_it_finds_is_said_and_nothing_is_touched(shop_with, monkeypatch, tmp_path, refusal):
+    if shop_with.kind != refusal.given.get("kind", shop_with.kind):
+        pytest.skip("the sentence is of the other kind of database")
+    shop = refusal.given["make"](shop_with, monkeypatch, tmp_path)
+    before = found(shop)
     with pytest.raises(PhaseError) as failed:
         shop.run("rehearse")
-    assert refusal.found_in(str(failed.value))
-    assert shop.files() == before and traces(shop) == []
+    assert refusal.found_in(str(failed.value)), str(failed.value)
+    assert found(shop) == before and traces(shop) == []
 
 
 def test_who_may_not_create_databases_is_told_so(tmp_path, monkeypatch, postgresql):
@@ -288,9 +343,9 @@ def _when(shop, what, then):
     then()
 
 
-def test_two_at_once_are_one_after_the_other(tmp_path):
-    slow = "import time\n    time.sleep(1)\n    " + DROP
-    shop = Shop(tmp_path, down=slow).totals()
+def test_two_at_once_are_one_after_the_other(shop_with):
+    shop = shop_with(down="import time\n    time.sleep(1)\n    " + code(COLUMN[1]))
+    before = found(shop)
     child = os.fork()
     if not child:
         with contextlib.suppress(BaseException):
@@ -300,5 +355,37 @@ def test_two_at_once_are_one_after_the_other(tmp_path):
     with pytest.raises(PhaseError, match="Another rehearsal of 3-alembic_downgrade is at work on this host"):
         shop.run("rehearse")
     os.waitpid(child, 0)
-    assert shop.run("rehearse", wait=30.0).facts["destroys"] == ["invoices.total (8 values)"]
-    assert traces(shop) == []
+    assert shop.run("rehearse", wait=30.0).facts["destroys"] != []
+    assert found(shop) == before and traces(shop) == []
+
+
+# each as the text that PostgreSQL reads: NaN is there, a number with a zero at its end, bytes that are no text
+TYPES = {
+    "bytea": r"'\x00ff5c27'",
+    "numeric": "'NaN'",
+    "numeric(40,20)": "123456789012345.10000000000000000000",
+    "float8": "'NaN'",
+    "timestamptz": "'infinity'",
+    "json": """'{"b": 1,  "a": [1.0, 1e2], "b": 2}'""",
+    "jsonb": """'{"a": 1.10}'""",
+    "text[]": """ARRAY['a,b', '"', NULL, 'NULL', '', '{}']""",
+    "numeric[]": "'{NaN,1.10,NULL}'",
+}
+
+
+def test_types_that_do_not_survive_text_come_back_on_the_copy(tmp_path, monkeypatch, postgresql):
+    columns = ", ".join(f"c{n} {kind}" for n, kind in enumerate(TYPES))
+    up = ["ALTER TABLE invoices " + ", ".join(f"ADD c{n} {kind}" for n, kind in enumerate(TYPES))]
+    up += [f"CREATE TABLE loose ({columns})"]
+    down = ["ALTER TABLE invoices " + ", ".join(f"DROP c{n}" for n in range(len(TYPES))), "DROP TABLE loose"]
+    shop = PgShop(tmp_path, monkeypatch, postgresql, up, down, setup=[ROWS])
+    for number, value in enumerate(TYPES.values()):
+        shop.sql(
+            f"UPDATE invoices SET c{number} = {value} WHERE id < 3", f"INSERT INTO loose (c{number}) VALUES ({value})"
+        )
+    before = shop.dump()
+    report = shop.run("rehearse")
+    values = {f"c{n}": 2 for n in range(len(TYPES))}
+    assert report.facts["loss"]["invoices"]["values"] == values
+    assert report.facts["loss"]["loose"]["rows"] == len(TYPES)
+    assert shop.dump() == before
