@@ -98,21 +98,21 @@ def seeds_of(con: t.Any, tables: list[PgTable]) -> dict[str, list[list[t.Any]]]:
     return found
 
 
-class Counts(t.Dict[int, t.List[int]]):
-    """How many rows were ever written to each table, by number, and how many of that were deleted. The server counts
-    what was taken back too.
+class Counts(t.Dict[int, t.List[t.Any]]):
+    """How many rows were ever written to each table, by number, how many of that were deleted, and its files, which are
+    others after a TRUNCATE. The server counts what was taken back too.
     """
 
     def first(self, tables: dict[int, PgTable]) -> None:
         """Note it before the first attempt; later ones would see some of what that wrote."""
         for oid, table in tables.items():
-            self.setdefault(oid, [table.counted, table.deleted])
+            self.setdefault(oid, [table.counted, table.deleted, table.files])
 
     def add(self, tables: dict[int, PgTable]) -> None:
         """Add what a transaction has written."""
         for oid, table in tables.items():
-            all_rows, deleted = self.get(oid, [0, 0])
-            self[oid] = [all_rows + table.written, deleted + table.deleting]
+            written, deleted, _files = self.get(oid, [0, 0, ""])
+            self[oid] = [written + table.written, deleted + table.deleting, table.files]
 
 
 class Downgrade(Transaction):

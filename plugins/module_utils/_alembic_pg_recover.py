@@ -76,8 +76,7 @@ class Recover(Transaction):
         self.lock(self.before[oid] for oid in homes)
         for name, entry in self.kept.items():
             home = self.before.get(entry["oid"])
-            homes = list(self.before) if entry["oid"] is None else [entry["oid"]]
-            self.untouched[name] = all(self._unchanged(oid) for oid in homes)
+            self.untouched[name] = self._all_unchanged() if entry["oid"] is None else self._unchanged(entry["oid"])
             if home is not None and entry["kind"] != "table":
                 there = {shown: home.columns[n][0] for shown, n in entry["numbers"].items() if n in home.columns}
                 columns = {c: there[c] for c in entry["columns"] if c in there}
@@ -91,13 +90,19 @@ class Recover(Transaction):
         """Whether nobody wrote to a table since the downgrade. A count of none says nothing: counts can be reset. Nor
         does one where others are at work, which tell it to the server when they have nothing to do."""
         noted = self.noted["counts"].get(str(oid))
-        return self.counted and self.server.alone and bool(noted) and self.counts.get(oid) == noted
+        return self.counted and self.server.alone and bool(noted and noted[0]) and self.counts.get(oid) == noted
+
+    def _all_unchanged(self) -> bool:
+        """The same of all tables. If counts had been reset, one that was not none would tell."""
+        noted = [self.noted["counts"].get(str(oid)) for oid in self.before]
+        same = noted == [self.counts.get(oid) for oid in self.before]
+        return self.counted and self.server.alone and same and any(count[0] for count in noted)
 
     def _none_given_again(self, name: str, entry: Loss) -> bool:
         """Whether no more rows were deleted since than are missing, so that no key can have been given again."""
         was = self.noted["counts"].get(str(entry["oid"]))
         now = self.counts.get(entry["oid"])
-        if not (was and now and self.counted and self.server.alone):
+        if not (was and now and was[2] == now[2] and self.counted and self.server.alone):
             return False
         match = " AND ".join(f"{q('a', k)} = {q('e', k)}" for k in entry["key"])
         lacking = f"NOT EXISTS (SELECT 1 FROM main.{q(name)} a WHERE {match})"

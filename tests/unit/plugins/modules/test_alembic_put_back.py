@@ -17,8 +17,12 @@ from ansible_collections.changeops.rollback.tests.unit.plugins.modules.alembic_s
 pytestmark = pytest.mark.usefixtures("bytecode")
 
 WORDS = {
-    "sqlite": {"{serial}": "INTEGER PRIMARY KEY AUTOINCREMENT", "{int}": "INTEGER PRIMARY KEY"},
-    "postgresql": {"{serial}": "serial PRIMARY KEY", "{int}": "int PRIMARY KEY"},
+    "sqlite": {
+        "{empty}": "DELETE FROM",
+        "{serial}": "INTEGER PRIMARY KEY AUTOINCREMENT",
+        "{int}": "INTEGER PRIMARY KEY",
+    },
+    "postgresql": {"{empty}": "TRUNCATE", "{serial}": "serial PRIMARY KEY", "{int}": "int PRIMARY KEY"},
 }
 
 
@@ -290,6 +294,15 @@ CASES = {
         {"SELECT * FROM t17 ORDER BY id": [(1, "edited"), (3, "x")]},
         [],
     ),
+    "a table that was emptied since": (
+        ["CREATE TABLE t19 (id {serial}, name text)"],
+        [],
+        ["UPDATE t19 SET name = 'down' WHERE id = 1"],
+        ["INSERT INTO t19 (name) VALUES ('a'), ('b')"],
+        ["{empty} t19"],
+        {"SELECT * FROM t19": []},
+        ["1 rows of t19 that the downgrade had changed were deleted since and stay deleted."],
+    ),
     "names that change": (
         ["CREATE TABLE t15 (id {serial}, a text)"],
         ["ALTER TABLE t15 RENAME TO u15", "ALTER TABLE u15 RENAME COLUMN a TO b"],
@@ -323,7 +336,7 @@ def recovered(request, tmp_path_factory, bytecode):
         shop.sql(*spelled(request.param, rows))
         shop.accepted = re.findall(r"\b[a-z]\d+\b", " ".join(before + up))
         shop.run("main")
-        shop.sql(*since)
+        shop.sql(*spelled(request.param, since))
         report = shop.run("recover")
         yield shop, request.param, report
 
