@@ -21,6 +21,7 @@ from ._alembic_sqlite import Table, q
 
 REST = ":rest"
 NOTHING = "00000000"  # the digest of NULL
+MOST = 100  # columns, as SQLite gives a function no more values
 TOP = 10000  # rows with the highest numbers whose other columns are kept, where SQLite gives numbers again
 
 
@@ -45,7 +46,8 @@ def rest_of(con: sqlite3.Connection, schema: str, name: str, alias: str, key: li
     columns = sorted(row[1] for row in con.execute(f"PRAGMA {q(schema)}.table_xinfo({q(name)})") if row[6] == 0)
     if REST in columns:
         return q(alias, REST)
-    listed = ", ".join(f"CAST({q(alias, c)} AS BLOB)" for c in columns if c not in key)
+    others = [c for c in columns if c not in key][:MOST]
+    listed = ", ".join(f"CAST({q(alias, c)} AS BLOB)" for c in others)
     return f"changeops_rest({listed})" if listed else None
 
 
