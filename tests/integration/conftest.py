@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 import typing as t
 from pathlib import Path
 
@@ -21,8 +23,13 @@ postgresql = servers.postgresql
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Tell at the end how the cases of the fault matrix ended."""
+    """Tell at the end how the cases of the fault matrix ended; and have each module packed once for all of pytest."""
     config.pluginmanager.register(FaultSummary(), "fault-summary")
+    os.environ["ANSIBLE_CALLBACK_PLUGINS"] = str(Path(__file__).parent / "callbacks")
+    if "MODULES_ONCE" not in os.environ:  # those whom xdist starts find it there
+        once = tempfile.TemporaryDirectory(prefix="changeops-modules-")
+        config.add_cleanup(once.cleanup)
+        os.environ["MODULES_ONCE"] = once.name
 
 
 @pytest.fixture(scope="session")

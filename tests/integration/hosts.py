@@ -26,6 +26,7 @@ SSH = (
     "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR "
     "-o ControlMaster=auto -o ControlPersist=60s"
 )
+KEEP_BYTECODE = "tee /etc/python3.*/sitecustomize.py >/dev/null; mkdir -m 1777 /usr/ansiballz"
 
 
 class NoHosts(Exception):
@@ -89,6 +90,7 @@ class Host:
             raise NoHosts(f"podman cannot start a test host here: {started.stderr}")
         try:
             self.wait_until_booted()
+            self.sh(KEEP_BYTECODE, stdin=(HOSTS / "sitecustomize.py").read_text())
             for account in ("root", "deploy"):
                 home = f"~{account}/.ssh"
                 self.sh(

@@ -86,7 +86,12 @@ class Fleet:
         (self.root / "changes" / "C001.yml").write_text(yaml.safe_dump(plan, sort_keys=False))
 
     def start(self, fail: str = "") -> subprocess.Popen[str]:
-        environ = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(HERE / "collections"), "HOME": str(self.root)}
+        environ = {
+            **os.environ,
+            "ANSIBLE_COLLECTIONS_PATH": str(HERE / "collections"),
+            "ANSIBLE_CONFIG": str(HERE / "ansible.cfg"),
+            "HOME": str(self.root),
+        }
         argv = [BIN / "ansible-playbook", "-i", "hosts.yml", "changeops.rollback.rollback", "-e", "change=C001"]
         argv += ["-e", json.dumps({"step_fail": fail})]
         with (self.root / "output").open("w") as output:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import typing as t
-from pathlib import Path
 
 import pytest
 from fault_case import Trial
@@ -16,10 +15,7 @@ from fleet import Fleet, FleetOps
 
 
 @pytest.mark.parametrize("case", [pytest.param(case, id=case.id) for case in selected(os.environ.get("FAULTS", ""))])
-def test_fault(
-    fleet: Fleet, fleet_ops: FleetOps, case: Case, monkeypatch: pytest.MonkeyPatch, record_property: t.Any
-) -> None:
-    monkeypatch.setenv("ANSIBLE_CALLBACK_PLUGINS", str(Path(__file__).parent / "callbacks"))
+def test_fault(fleet: Fleet, fleet_ops: FleetOps, case: Case, record_property: t.Any) -> None:
     trial = Trial(fleet, fleet_ops, case)
     try:
         trial.run()

@@ -80,7 +80,12 @@ class Fleet:
         }
         (self.root / "changes").mkdir(exist_ok=True)
         (self.root / "changes" / "C001.yml").write_text(yaml.safe_dump(plan, sort_keys=False))
-        environ = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(HERE / "collections"), "HOME": str(self.root)}
+        environ = {
+            **os.environ,
+            "ANSIBLE_COLLECTIONS_PATH": str(HERE / "collections"),
+            "ANSIBLE_CONFIG": str(HERE / "ansible.cfg"),
+            "HOME": str(self.root),
+        }
         environ["ANSIBLE_PIPELINING"] = "1"
         argv = [BIN / "ansible-playbook", "-i", "hosts.yml", playbook, "-e", "change=C001", *args]
         done = subprocess.run(argv, cwd=self.root, env=environ, capture_output=True, text=True, check=False)
