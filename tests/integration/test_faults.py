@@ -154,7 +154,6 @@ class Kill(t.NamedTuple):
 KILLS = [
     Kill("service_stop", "stop"),
     Kill("alembic_downgrade", "alembic_downgrade/driver"),
-    Kill("git_revert", "reset"),
     Kill("service_start", "start"),
 ]
 

@@ -45,7 +45,12 @@ def run(tmp_path: Path):
     (tmp_path / "changes" / "C001.yml").write_text(yaml.safe_dump(plan, sort_keys=False))
 
     def call(fail: str = "", playbook: str = "changeops.rollback.rollback") -> tuple[int, list[list[str]]]:
-        environ = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(HERE / "collections"), "HOME": str(tmp_path)}
+        environ = {
+            **os.environ,
+            "ANSIBLE_COLLECTIONS_PATH": str(HERE / "collections"),
+            "ANSIBLE_CONFIG": str(HERE / "ansible.cfg"),
+            "HOME": str(tmp_path),
+        }
         argv = [BIN / "ansible-playbook", "-i", "hosts.yml", playbook, "-e", "change=C001"]
         done = subprocess.run(
             [*argv, "-e", f"step_fail='{fail}'"], cwd=tmp_path, env=environ, capture_output=True, text=True, check=False
