@@ -4,7 +4,7 @@
 #
 # PYTHON=python3.12 chooses the interpreter for .venv, ANSIBLE_CORE='ansible-core==2.20.*' the Ansible.
 
-.PHONY: demo demo-stop docs faults lint molecule test test-newest
+.PHONY: demo demo-stop docs faults lint molecule test test-newest tools units
 export ANSIBLE_CORE PYTHON
 # where it is set, each command would compile all of Ansible anew
 unexport PYTHONDONTWRITEBYTECODE
@@ -31,23 +31,25 @@ lint:
 # What runs on hosts is tested by ansible-test with the oldest Python that a host may have, all else with the controller's.
 HOSTS := tests/unit/plugins/modules/ tests/unit/plugins/module_utils/
 
-test: lint
+tools:
+	@tests/bootstrap dev
 	@tests/system-packages
+
+units: tools
 	@$(IN_VENV) tests/ansible-test units --python 3.8 $(HOSTS)
-	@$(IN_VENV) molecule/run test --all
+
+# Units and Molecule wait for hosts and servers much of their time, so they go on side by side.
+test: lint
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target units molecule
 	@$(IN_VENV) pytest -n 2 --dist worksteal --durations 20 $(HOSTS:%=--ignore=%)
 
 # Each role alone on real hosts and a whole rollback, or one of them: make molecule ROLE=git_revert
-molecule:
-	@tests/bootstrap dev
-	@tests/system-packages
+molecule: tools
 	@$(IN_VENV) molecule/run test $(if $(ROLE),--scenario-name $(ROLE),--all)
 
 # Each case of docs/reliability.md, hours of work; or the short matrix, or some: make faults FAULTS=short, ONLY='verify and SIGKILL'
 faults: export FAULTS ?= all
-faults:
-	@tests/bootstrap dev
-	@tests/system-packages
+faults: tools
 	@$(IN_VENV) pytest -n 2 --dist worksteal tests/integration/test_fault_matrix.py $(if $(ONLY),-k '$(ONLY)')
 
 # What is newer than that: the newest ansible-core and its Python, and each newer Python that a host may have.
