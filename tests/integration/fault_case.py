@@ -216,7 +216,7 @@ class Trial:
     # How it ended
 
     def check(self) -> None:
-        """Look at the end of the run, then let one more finish the job."""
+        """Look at the end of the run, then let one more finish the job where there is one."""
         wanted = self.expected
         self.mend()
         run = self.last_run()
@@ -228,7 +228,7 @@ class Trial:
         self.check_lock(run)
         self.check_hosts(wanted.release)
         self.check_acknowledged()
-        if wanted.outcome != "succeeded":
+        if self.has_more_to_do():
             end_connections(self.victim)
             self.ops.hosts, self.ops.group_vars = self.patient
             self.ops.write()
@@ -237,6 +237,11 @@ class Trial:
             assert self.last_run()["outcome"] == "succeeded"
             self.check_hosts(OLD)
             self.check_acknowledged()
+
+    def has_more_to_do(self) -> bool:
+        """Whether one more run says something. In the short matrix hosts that are as before are one and the same."""
+        as_before = self.expected.outcome == "recovered" and self.case.fault != "task fails"
+        return self.expected.outcome != "succeeded" and (not as_before or os.environ.get("FAULTS") == "all")
 
     def last_run(self) -> dict[str, t.Any]:
         """The newest run, as the next command sees it."""
