@@ -37,7 +37,7 @@ MUTATIONS = [
     Mutation(
         "export",
         "plugins/module_utils/_alembic_file.py",
-        'left = put_back(con, kept["tables"], tables(con, "copy", database.version_table), untouched)',
+        'left = put_back(con, kept["tables"], tables(con, "copy", database.version_table), untouched, seeds)',
         "left: list[str] = []",
         f"{FAULTS}::test_a_failed_phase_is_recovered_with_every_value[git_revert]",
     ),
@@ -171,9 +171,9 @@ MUTATIONS = [
     ),
     Mutation(
         "what others wrote since",
-        "plugins/module_utils/_alembic_pg_export.py",
-        "self.counted and self.server.alone and",
-        "self.counted and",
+        "plugins/module_utils/_alembic_pg_recover.py",
+        "self.counted and self.server.alone and bool(",
+        "self.counted and bool(",
         "tests/unit/plugins/modules/test_alembic_shared.py::"
         "test_where_each_release_runs_on_either_schema_others_may_be_at_work",
     ),
