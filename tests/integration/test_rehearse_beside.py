@@ -94,9 +94,10 @@ def beside(ops: Ops, shop: Shop) -> Probe:
 
 
 def test_who_uses_the_service_does_not_notice_a_rehearsal(ops: Ops, shop: Shop, tmp_path: Path) -> None:
-    with contextlib.closing(sqlite3.connect(shop.database)) as db, db:
+    with contextlib.closing(sqlite3.connect(shop.database)) as db:
         number = "WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < ?) SELECT"
         db.execute(f"INSERT INTO invoices (number, issued, amount) {number} 'M-' || i, '2026-11-20', i FROM n", (ROWS,))
+        db.commit()
     (ops.root / "elsewhere.yml").write_text(ELSEWHERE)
     log = tmp_path / "writer.log"
     said = []
