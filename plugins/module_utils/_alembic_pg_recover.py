@@ -142,7 +142,7 @@ class Recover(Transaction):
             image = {name: image_of(table, columns, kinds(table))} if table is not None else {}
             seeds = table is not None and entry["kind"] == "table" and self._attach_seeds(name, columns)
             self.left += put_back(self.lines, {name: entry}, image, self.untouched[name], seeds)
-            if table is not None and not self._same(name, columns):
+            if table is not None and not self._same(name, table, columns):
                 puts.append(Put(name, table, columns, entry))
         self.lock(put.table for put in puts)
         self.left += write(self.con, self.lines, puts)
@@ -164,8 +164,17 @@ class Recover(Transaction):
     def promise(self) -> None:
         self.note(self.left)
 
-    def _same(self, name: str, columns: dict[str, str]) -> bool:
-        return same_rows(self.lines, f"copy.{q(name)}", f"asis.{q(name)}", list(columns), list(columns))
+    def _same(self, name: str, table: PgTable, columns: dict[str, str]) -> bool:
+        """Whether a table holds what its image says; with a primary key row by row, which takes a third of the time."""
+        copy, asis = f"copy.{q(name)}", f"asis.{q(name)}"
+        key = image_of(table, columns, kinds(table)).key
+        if not key:
+            return same_rows(self.lines, copy, asis, list(columns), list(columns))
+        match = " AND ".join(f"{q('a', k)} = {q('c', k)}" for k in key)
+        differs = " OR ".join(f"{q('a', c)} IS NOT {q('c', c)}" for c in columns)
+        unlike = f"SELECT 1 FROM {copy} c LEFT JOIN {asis} a ON {match} WHERE {differs}"
+        numbers = f"(SELECT count(*) FROM {copy}) <> (SELECT count(*) FROM {asis})"
+        return not self.lines.execute(f"SELECT {numbers} OR EXISTS ({unlike})").fetchone()[0]
 
     def _look(self, put: Put) -> None:
         """Look that a table holds what was put into it.
@@ -174,7 +183,7 @@ class Recover(Transaction):
         """
         self.lines.execute(f"DROP TABLE asis.{q(put.name)}")
         draw(self.con, self.lines, "asis", put.name, put.table, put.columns)
-        if not self._same(put.name, put.columns):
+        if not self._same(put.name, put.table, put.columns):
             raise DriverError(
                 f"Table {put.table.shown} does not hold what was put back into it: the database changes it on its way. "
                 "Nothing was changed."
