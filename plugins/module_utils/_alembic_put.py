@@ -217,9 +217,11 @@ def _wanted_rows(
     sources = _sources(name, entry, dropped)
     joins = " ".join(f"LEFT JOIN {source}" for source in sources.values())
     had = {alias: f"({q(alias, key[0])} IS NOT NULL)" if alias in sources else "0" for alias in "ecfna"}
-    other, doubtful = "0", "0"
-    if "rest" in entry and dropped and not untouched:
-        other, doubtful = told(con, name, table, key, bool(entry.get("sure")))
+    other, doubtful, place = "0", "0", f"temp.{q(name + ':told')}"
+    unsure = "rest" in entry and dropped and not untouched and not entry.get("sure")
+    if unsure and told(con, name, table, key, place):
+        joins += f" LEFT JOIN {place} d ON {_same_key('d', 'b', key)}"
+        other, doubtful = "(d.told IS 2)", "(d.told IS 1)"
     # A row comes back as it was before if it still is as the migration left it.
     before = "0"
     if "c" in sources:

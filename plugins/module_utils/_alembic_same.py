@@ -80,13 +80,18 @@ def vouched(con: sqlite3.Connection, name: str, table: Table, key: list[str]) ->
     return f"({number} <= {int(found[0])})" if found else "0"
 
 
-def told(con: sqlite3.Connection, name: str, table: Table, key: list[str], sure: bool) -> tuple[str, str]:
-    """SQL for whether the row ``a`` of ``main`` is another one than ``e`` of ``export``, and whether it may be."""
+def told(con: sqlite3.Connection, name: str, table: Table, key: list[str], place: str) -> bool:
+    """Write into a new table ``place`` the keys of rows of ``main`` that are other ones than ``export`` has values of
+    (``told`` is 2), or may be (1); False where the key is enough.
+    """
     now = rest_of(con, "main", name, "a", key)
-    if sure or now is None:
-        return "0", "0"
-    known = vouched(con, name, table, key)
-    there = f"{q('a', key[0])} IS NOT NULL AND {q('e', key[0])} IS NOT NULL"
-    differs = f"({there} AND NOT {known} AND {q('e', REST)} IS NOT {now})"
-    other = f"({differs} AND NOT changeops_alike({q('e', REST)}, {now}))"
-    return other, differs
+    if now is None:
+        return False
+    listed = ", ".join(q("a", k) for k in key)
+    same = " AND ".join(f"{q('e', k)} = +{q('a', k)}" for k in key)
+    con.execute(f"CREATE TABLE {place} ({', '.join(q(k) for k in key)}, told, PRIMARY KEY ({', '.join(map(q, key))}))")
+    con.execute(
+        f"INSERT INTO {place} SELECT {listed}, 2 - changeops_alike({q('e', REST)}, {now}) FROM main.{q(name)} a"
+        f" JOIN export.{q(name)} e ON {same} WHERE NOT {vouched(con, name, table, key)} AND {q('e', REST)} IS NOT {now}"
+    )
+    return True
