@@ -20,7 +20,7 @@ NEW, EDITED, DELETED = "2026-A1", 7, 9
 
 def write_since(shop: Shop) -> None:
     """What the app's users do while the change is rolled back: a new invoice, one edited, one deleted."""
-    with contextlib.closing(sqlite3.connect(shop.database, timeout=10)) as db, db:
+    with contextlib.closing(sqlite3.connect(shop.database, timeout=10, isolation_level=None)) as db:
         db.execute("INSERT INTO invoices (number, issued, amount) VALUES (?, '2026-11-26', 4200)", (NEW,))
         db.execute("UPDATE invoices SET amount = 77 WHERE id = ?", (EDITED,))
         db.execute("DELETE FROM invoices WHERE id = ?", (DELETED,))
