@@ -377,6 +377,7 @@ def run_module(
     functions = {"preflight": preflight, "main": main, "recover": recover}
     more = {"close": close, "can_recover": can_recover, "rehearse": rehearse, "can_undo": can_undo, "undone": undone}
     functions.update({name: step for name, step in more.items() if step})
+    os.nice(10 if module.check_mode else 0)  # a rehearsal, too: the service that is at work beside it comes first
     try:
         point = RestorePoint(module.params["restore_point"] or f"standalone/{phase}")
         with in_time(module.params, os.environ) as params:
@@ -387,12 +388,8 @@ def run_module(
         module.fail_json(msg=told(exc, point.state_dir, phase, point.standalone))
     for warning in report.warnings:
         module.warn(warning)
-    result: dict[str, t.Any] = {
-        "changed": report.changed,
-        "msg": report.msg,
-        "before": report.before,
-        "after": report.after,
-    }
+    result: dict[str, t.Any] = {"changed": report.changed, "msg": report.msg}
+    result.update(before=report.before, after=report.after)
     if report.pending is not None or module.params["step"] == "preflight":
         result["pending"] = report.pending
     if report.diff:
