@@ -105,14 +105,15 @@ def _lift(point: RunPoint, change: str) -> list[str]:
 
 
 def prune(state_dir: Path, keep: int) -> list[str]:
-    """Remove all but the newest ``keep`` closed restore points. The newest one that was not undone always stays, and so
-    does the newest. Returns the ids of those that were removed.
+    """Remove all but the newest ``keep`` closed restore points. The newest always stays, the newest that was not
+    undone, and each with values that an undo could not put back. Returns the ids of those that were removed.
     """
     ended = [(float(info.get("closed", 0)), root, info) for root, info in all_infos(state_dir) if info.get("outcome")]
     ended.sort(key=lambda one: one[:2], reverse=True)
-    undoable = [root for _closed, root, info in ended if info["outcome"] == SUCCEEDED][:1]
+    stay = [root for _closed, root, info in ended if info["outcome"] == SUCCEEDED][:1]
+    stay += [root for _closed, root, _info in ended if any(root.glob("*/left-*.sqlite"))]
     removed = []
-    for root in [root for _closed, root, _info in ended[max(1, keep) :] if root not in undoable]:
+    for root in [root for _closed, root, _info in ended[max(1, keep) :] if root not in stay]:
         for path in root.glob("*/manifest.json"):
             code = (read_json(path) or {}).get("code") or {}
             if code.get("ref"):

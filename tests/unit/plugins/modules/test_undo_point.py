@@ -176,5 +176,10 @@ def test_the_newest_that_was_not_undone_is_never_pruned(host: OneHost) -> None:
     for number in range(3, 6):
         host.rolled_back(f"R{number}", change="C002")
         host.undone(f"U{number}", change="C002")
-    assert prune(host.state, 2) == ["R3", "R1"]
+    (host.state / "R3" / "3-alembic_downgrade").mkdir()
+    left = host.state / "R3" / "3-alembic_downgrade" / "left-1.sqlite"
+    left.touch()
+    assert prune(host.state, 2) == ["R1"], "and what could not be put back is kept"
+    left.unlink()
+    assert prune(host.state, 2) == ["R3"]
     assert sorted(path.name for path in host.state.iterdir() if path.is_dir()) == ["R2", "R4", "R5"]
