@@ -104,7 +104,7 @@ class Fleet:
         print((self.root / "output").read_text())
         return code, barriers([line.split() for line in self.log.read_text().splitlines()])
 
-    def rollback_killed(self) -> None:
+    def killed(self) -> None:
         """Start a rollback and kill it, and what it started, when a check takes its time."""
         process = self.start()
         until = time.monotonic() + 600
