@@ -327,7 +327,8 @@ def test_a_role_that_is_not_here_is_named_before_the_play(ops: Path) -> None:
 
 def test_each_phase_says_which_steps_its_role_has(ops: Path) -> None:
     write_plan(ops / "changes")
-    assert plan_lookup("C001")["phases"][0]["steps"] == ["preflight", "rehearse", "main", "can_undo", "recover", "close"]
+    steps = ["preflight", "rehearse", "main", "can_undo", "recover", "close"]
+    assert plan_lookup("C001")["phases"][0]["steps"] == steps
 
 
 @pytest.mark.parametrize(
