@@ -103,7 +103,7 @@ def test_who_uses_the_service_does_not_notice_a_rehearsal(ops: Ops, shop: Shop, 
     said = []
     with writer(shop, log):
         # What else is at work on this machine may disturb one round or another; a rehearsal that does, does in each.
-        for _round in range(3):
+        for _round in range(5):
             before = beside(ops, shop)
             with Probe(shop) as probe:
                 done = ops.rehearse()

@@ -306,7 +306,10 @@ def test_who_may_not_create_databases_is_told_so(tmp_path, monkeypatch, postgres
 
 @pytest.mark.parametrize("kind", ["SQLite", "PostgreSQL"])
 def test_one_that_was_killed_is_cleared_up_by_the_next(tmp_path, monkeypatch, request, kind):
-    wait = "import pathlib, time\n    while pathlib.Path('slow').exists(): time.sleep(0.02)"
+    wait = (
+        "import pathlib, time\n    while pathlib.Path('slow').exists():\n"
+        "        pathlib.Path('reached').touch()\n        time.sleep(0.02)"
+    )
     if kind == "SQLite":
         shop = Shop(tmp_path, down=f"{wait}\n    {DROP}").totals()
     else:
@@ -320,13 +323,13 @@ def test_one_that_was_killed_is_cleared_up_by_the_next(tmp_path, monkeypatch, re
             threading.Timer(0, lambda: _when(shop, lambda: _copied(shop), (shop.root / "slow").touch)).start()
             shop.run("rehearse")
         os._exit(0)
-    _when(shop, (shop.root / "slow").exists, lambda: None)
-    time.sleep(1)
+    _when(shop, (shop.root / "reached").exists, lambda: None)
     group = int(subprocess.run(["pgrep", "-P", str(child)], capture_output=True, text=True, check=True).stdout)
     os.kill(child, signal.SIGKILL)
     os.killpg(group, signal.SIGKILL)
     os.waitpid(child, 0)
-    (shop.root / "slow").unlink()
+    for name in ("slow", "reached"):
+        (shop.root / name).unlink()
     if kind == "PostgreSQL":
         shop.alone()
         assert shop.databases() != []
