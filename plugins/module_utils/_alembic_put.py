@@ -291,16 +291,14 @@ def _said(con: sqlite3.Connection, name: str, entry: Loss, dropped: list[str], s
         number = _one(con, f"SELECT count(*) {query}")
         if number:
             said.append(f"{number} rows of {name} that the downgrade had changed were deleted since and stay deleted.")
-    if "changed" in entry:
-        rows = f"export.{q(name + ':changed')} b {sql['joins']}"
-        number = _one(con, f"SELECT count(*) FROM {rows} WHERE {sql['a']} AND NOT {sql['before']}")
-        if number:
-            said.append(f"{number} rows of {name} were written to since and keep their present values.")
-    if "added" in entry:
-        rows = f"export.{q(name + ':added')} b {sql['joins']}"
-        number = _one(con, f"SELECT count(*) FROM {rows} WHERE {sql['a']} AND NOT {sql['alike']}")
-        if number:
-            said.append(f"{number} rows of {name} that the downgrade had added were written to since and stay.")
+    for what, as_it_was, words in (
+        ("changed", sql["before"], "were written to since and keep their present values"),
+        ("added", sql["alike"], "that the downgrade had added were written to since and stay"),
+    ):
+        if what in entry:
+            rows = f"export.{q(f'{name}:{what}')} b {sql['joins']}"
+            number = _one(con, f"SELECT count(*) FROM {rows} WHERE {sql['a']} AND NOT {as_it_was}")
+            said += [f"{number} rows of {name} {words}."] if number else []
     return said
 
 

@@ -27,6 +27,7 @@ from ._files import (
     FOLDER,
     LINK,
     Found,
+    damage,
     keep,
     look,
     put_back,
@@ -85,9 +86,15 @@ def main(ctx: Context) -> Report:
 
 
 def can_undo(ctx: Context) -> Report:
-    """Tell which files would be left alone, because somebody has edited them since."""
+    """See that what was kept is there, and tell which files would be left alone, because somebody edited them since."""
     replaced = ctx.prepared.get("replaced", [])
-    known = [record for record in replaced if _known(look(record["path"]), record)]
+    found = [(record, look(record["path"]), Found.read(record["was"])) for record in replaced]
+    # Of what a folder stands for by now, the files in it are put back before, each by itself.
+    known = [record for record, now, _was in found if now.kind == FOLDER or _known(now, record)]
+    for record, _now, was in found:
+        fault = damage(_copy(ctx, was), was) if was.kind == FILE and record in known else ""
+        if fault:
+            raise PhaseError(f"{record['path']} could not be put back: {fault}")
     names = ", ".join(record["path"] for record in known)
     return Report(
         f"{names} can be put back." if names else "No config is to be put back.",
@@ -114,10 +121,10 @@ def recover(ctx: Context) -> Report:
         now = look(path)
         if was.kind == ABSENT and now.kind == FOLDER:
             continue  # main had not come to replace that folder by a file; what was in it is put back by itself
-        there = now.same_content(was)  # main had not come so far, or it is put back already
-        if not there and not now.same_content(Found.read(record["wrote"])):
+        if not _known(now, record):
             left.append(record)
             continue
+        there = now.same_content(was)  # main had not come so far, or it is put back already
         if not there:
             _make_folders(path)
             put_back(path, was, _copy(ctx, was))

@@ -185,7 +185,8 @@ def _idle(step: str, state: t.Mapping[str, t.Any], functions: t.Mapping[str, Ste
         return Report("Nothing had been started here, so there is nothing to put back.")
     if step in ("can_recover", "can_undo", "undone") and step not in functions:
         return Report("Nothing but what is on this host is needed to put back what was done here.")
-    if step == "close" and (step not in functions or state.get("progress") not in (DONE, RECOVERED)):
+    ended = RECOVERED if os.environ.get(UNDO) else DONE
+    if step == "close" and (step not in functions or state.get("progress") != ended):
         return Report("Nothing was left to do here for the end of the run.")
     return None
 

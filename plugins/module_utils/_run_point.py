@@ -153,25 +153,20 @@ def _others(users: t.Sequence[str], euid: int) -> list[int]:
     return [int(user) if user.isdigit() else pwd.getpwnam(user).pw_uid for user in others]
 
 
-def _found(named: RunPoint, params: Params) -> RunPoint:
-    """The restore point that a run works with: the rollback's, where an undo is asked for or was left half-way."""
-    root, info = newest(named.state_dir, params["change"], params["undo_run"], _started)
-    half_undone = not outcome_of(info) and "undo" in info
-    return RunPoint(str(root)) if root and (params["undo"] or half_undone) else named
-
-
 def opened(named: RunPoint, params: Params, check: bool, now: float | None = None) -> Result:
-    """Take the host for a run, and make or find its restore point.
+    """Take the host for a run, and make or find its restore point: that of the rollback, where that is undone, or where
+    an undo of it was left half-way.
 
     Waits for what an interrupted run left at work here, and ends it after ``wait`` seconds.
     """
     now = time.time() if now is None else now
-    point = _found(named, params)
+    root, last = newest(named.state_dir, params["change"], params["undo_run"], _started)
+    why = nothing(params["change"], params["undo_run"], last) if params["undo"] else ""
+    if why:
+        return {"changed": False, "msg": why, "resumed": False, "path": ""}
+    half_undone = not outcome_of(last) and "undo" in last
+    point = RunPoint(str(root)) if root and (params["undo"] or half_undone) else named
     info = point.info()
-    if params["undo"]:
-        why = nothing(params["change"], params["undo_run"], info)
-        if why:
-            return {"changed": False, "msg": why, "resumed": False, "path": ""}
     adopt = check_lock(point, named.root.name, params, now)
     if info and info.get("plan_digest") != params["plan_digest"]:
         state = "it is undone with the plan that it had" if params["undo"] else "it is not finished here"

@@ -9,7 +9,7 @@ import io
 import json
 import typing as t
 
-from ._history_schema import REHEARSAL, UNDO
+from ._history_schema import REHEARSAL, ROLLBACK
 from ._outcome import name_of
 from ._truth import both_tables
 
@@ -50,11 +50,10 @@ def _when(moment: str) -> str:
 
 
 def _what(run: Run) -> str:
-    words = [run["summary"]]
-    if run["kind"] == REHEARSAL:
-        words.insert(0, "(rehearsal)")
-    elif run["check_mode"] or run["kind"] == UNDO:
-        words.insert(0, "(dry run)" if run["kind"] != UNDO else "(undo, dry run)" if run["check_mode"] else "(undo)")
+    kind = [run["kind"]] if run["kind"] != ROLLBACK else []
+    if run["check_mode"] and run["kind"] != REHEARSAL:
+        kind.append("dry run")
+    words = [f"({', '.join(kind)})" if kind else "", run["summary"]]
     if run["resumes"]:
         words.append(f"Resumed {run['resumes']}.")
     words.extend(f"Note: {note['text']}" for note in run["notes"])

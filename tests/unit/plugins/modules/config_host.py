@@ -14,7 +14,7 @@ from ansible_collections.changeops.rollback.plugins.module_utils import _config_
 from ansible_collections.changeops.rollback.plugins.module_utils._phase import run_step
 from ansible_collections.changeops.rollback.plugins.module_utils._restore_point import RestorePoint
 
-FUNCTIONS = {"preflight": phase.preflight, "main": phase.main, "recover": phase.recover}
+FUNCTIONS = {name: getattr(phase, name) for name in ("preflight", "main", "can_undo", "recover")}
 ROOT = os.geteuid() == 0
 OTHER_UID = 4711 if ROOT else os.geteuid()
 GOOD_ENV, BAD_ENV = "DEBUG=no\nPASSWORD=hunter2\n", "DEBUG=yes\nPASSWORD=hunter3\n"

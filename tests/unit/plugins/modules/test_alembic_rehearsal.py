@@ -272,16 +272,11 @@ NO_RIGHT = Refusal(
 REFUSALS.append(NO_RIGHT)
 
 
+ON_EACH = [(kind, row) for row in REFUSALS if row.given for kind in KINDS if row.given.get("kind", kind) == kind]
+
+
 @pytest.mark.parametrize(
-    ("shop_with", "refusal"),
-    [
-        pytest.param(kind, row, id=f"{kind}, {row.case}")
-        for row in REFUSALS
-        if row.given
-        for kind in KINDS
-        if row.given.get("kind", kind) == kind
-    ],
-    indirect=["shop_with"],
+    ("shop_with", "refusal"), ON_EACH, ids=[f"{kind}, {row.case}" for kind, row in ON_EACH], indirect=["shop_with"]
 )
 def test_what_it_finds_is_said_and_nothing_is_touched(shop_with, monkeypatch, tmp_path, refusal):
     shop = refusal.given["make"](shop_with, monkeypatch, tmp_path)

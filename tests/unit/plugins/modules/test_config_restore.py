@@ -137,6 +137,22 @@ def test_recover_leaves_the_edits_of_others_alone(host):
         assert stream.read() == BAD_ENV
 
 
+def test_an_undo_is_told_before_what_it_leaves_alone_and_refused_where_a_copy_is_gone(host):
+    host.step("main")
+    before = host.state()
+    assert f"{host.env} can be put back" in host.step("can_undo").msg
+    assert host.step("can_undo").warnings == []
+    host.env.write_text("edited\n")
+    assert host.step("can_undo").warnings == [f"{host.env} was edited since the rollback, and would be left as it is."]
+    host.env.write_text(GOOD_ENV)
+    assert host.state() == before
+    (kept,) = [path for path in (host.part / "files").iterdir() if path.read_text() == BAD_ENV]
+    kept.unlink()
+    with pytest.raises(PhaseError, match=rf"{host.env} could not be put back: the kept copy .* is missing"):
+        host.step("can_undo")
+    assert host.state() == before
+
+
 def test_recover_refuses_a_damaged_copy(host):
     host.step("main", paths=host.paths[1:], commits=[])
     (copy,) = (host.part / "files").iterdir()

@@ -78,6 +78,13 @@ def test_nothing_is_pushed_before_main(pushing):
     assert pushing.hub.git("rev-parse", "main") == pushing.last
 
 
+def test_nothing_is_pushed_of_what_was_put_back(pushing):
+    pushing.run("main")
+    pushing.run("recover")
+    assert not pushing.run("close").changed
+    assert pushing.hub.git("rev-parse", "main") == pushing.last
+
+
 def test_nothing_but_the_revert_is_pushed(pushing):
     pushing.git("config", "push.followTags", "true")
     pushing.git("tag", "-a", "-m", "Mine", "mine", pushing.last)

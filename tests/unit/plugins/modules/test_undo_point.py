@@ -118,6 +118,13 @@ def test_where_there_is_nothing_to_undo_that_is_said_and_nothing_is_taken(host: 
     assert not (host.state / "U9").exists()
 
 
+def test_a_host_that_a_half_way_rollback_had_not_come_to_has_nothing_to_undo(host: OneHost) -> None:
+    host.open("R1")
+    host.close("R1", "R1", "failed")
+    resumed = opened(RunPoint(str(host.state / "R1")), params("U1", undo=True, finished_runs=["R1"]), False)
+    assert (resumed["path"], host.outcome("R1")) == ("", None)
+
+
 @pytest.mark.parametrize(
     ("before", "ended", "begun", "after", "held"),
     [

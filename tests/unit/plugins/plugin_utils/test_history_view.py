@@ -79,6 +79,9 @@ def test_markdown_keeps_its_columns() -> None:
         "git_revert failed on web1: conflict in a\\|b [red]x[/red]. |"
     )
     assert lines[3].endswith("| running |  | (dry run) Resumed R0. Note: Hm. |")
+    for kind, words in (("rehearsal", "(rehearsal) "), ("undo", "(undo, dry run) ")):
+        assert f"|  | {words}" in as_markdown([{**OTHER, "kind": kind}])
+    assert "| (undo) git_revert failed" in as_markdown([{**RUN, "kind": "undo"}])
     assert "| web1 | git_revert | main | failed | 0.8 s | conflict in a\\|b [red]x[/red] |" in lines
 
 
