@@ -91,7 +91,7 @@ class Fleet:
             self.facts = self.shop.facts
             first.sh(f"systemctl stop shop-web; {SHIP}")
             self.each(lambda one: one.sh(UNPACK), others)
-            self.each(lambda one: one.sh(LINGER))
+            self.each(lambda one: one.sh(LINGER), [*self.hosts.values(), self.db])
             self.sql("ALTER DATABASE shop RENAME TO pristine", "postgres")
             undo.pop_all()
 
