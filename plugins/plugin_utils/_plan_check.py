@@ -19,7 +19,7 @@ from pathlib import Path
 from ._batches import batch_size
 from ._plan import COLLECTION, METHODS, ON_FAILURE, PHASES, Phase, Plan, Risk, near
 from ._plan_order import clashes
-from ._plan_yaml import MAX_BYTES, Node, PlanError, read
+from ._plan_yaml import MAX_BYTES, Node, PlanError, answers_first, read
 
 _PLAN_KEYS = (
     *("title", "date", "implemented_by", "hosts", "rollback", "risks", "phases", "on_failure", "schema_compatible"),
@@ -68,7 +68,7 @@ def check_plan(data: bytes, change: str, path: str, shown: str = "") -> Plan:
     elif not faults:
         faults.append((0, "The plan is empty. It begins with title, date, hosts and phases."))
     if faults:
-        raise PlanError(faults, shown or path)
+        raise PlanError(answers_first(faults), shown or path)
     return plan
 
 

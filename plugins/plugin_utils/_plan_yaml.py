@@ -25,6 +25,8 @@ _TAG = "tag:yaml.org,2002:"
 _JINJA = re.compile(r"\{\{|\{%|\{#")
 _NUMBER_TAGS = (_TAG + "int", _TAG + "float")
 _NUMBER = re.compile(r"-?\d{1,18}(\.\d{1,18})?")
+_QUESTION = re.compile(r"^\s*QUESTION:\s*(.*?)\s*$", re.MULTILINE)
+_ASKS = "Not answered yet: "
 
 Scalar = str | int | float | bool | None
 
@@ -50,6 +52,17 @@ class PlanError(Exception):
     def _show(self, line: int, text: str) -> str:
         where = ":".join([self.path] * bool(self.path) + [str(line)] * bool(line))
         return f"{where}: {text}" if where else text
+
+
+def question(text: str) -> str:
+    """Give the value that stands in a plan for what only its author knows; a plan that holds one is refused."""
+    return f"QUESTION: {text}"
+
+
+def answers_first(faults: t.Sequence[tuple[int, str]]) -> list[tuple[int, str]]:
+    """Leave out what else is wrong in a line with a question: that it is no date, say, tells nobody anything."""
+    asked = {line for line, text in faults if text.startswith(_ASKS)}
+    return [(line, text) for line, text in faults if line not in asked or text.startswith(_ASKS)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,6 +216,8 @@ class _Reader:
         text = str(event.value)
         if _JINJA.search(text):
             self._faults.append((line, _jinja_fault(text)))
+        for asked in _QUESTION.findall(text):
+            self._faults.append((line, f"{_ASKS}{asked or 'what goes here?'} Write the answer in place of the question."))
         tag = self._loader.resolve(yaml.ScalarNode, text, event.implicit)
         return Node(line, scalar(tag, text), text)
 

@@ -305,7 +305,28 @@ REFUSALS = [
         "say `schema_compatible: true`.",
         DATABASE,
     ),
+    Refusal(
+        "a plan in which a question is left (of import_plan.yml or new_change.yml)",
+        "changes/C001.yml:4: Not answered yet: which commit? Write the answer in place of the question.",
+        SMALL + "phases: [{role: git_revert, vars: {git_revert_commits: ['QUESTION: which commit?']}}]\n",
+    ),
 ]
+
+
+def test_each_question_of_a_plan_is_a_fault_and_the_only_one_of_its_line() -> None:
+    text = (
+        "title: 'QUESTION: what is it?'\ndate: 'QUESTION: when?'\nhosts: shop\nrollback:\n  possible: 'QUESTION:'\n"
+        "phases:\n- role: verify\n  estimate: soon\n  vars:\n    verify_checks: |\n      see\n        QUESTION: a?\n"
+        "      QUESTION: b?\n- role: backup # QUESTION: no value, no question\n  timeout: 5m\n  hosts: 'no QUESTION: c'\n"
+    )
+    assert [(line, text.partition(" Write")[0]) for line, text in faults_of(text)] == [
+        (1, "Not answered yet: what is it?"),
+        (2, "Not answered yet: when?"),
+        (5, "Not answered yet: what goes here?"),
+        (8, "`estimate` is 'soon', which is not a duration. Say 90s, 2m, 1h30m or 7d."),
+        (10, "Not answered yet: a?"),
+        (10, "Not answered yet: b?"),
+    ]
 
 
 @pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: refusal.case)
