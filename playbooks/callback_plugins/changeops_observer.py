@@ -123,8 +123,10 @@ class CallbackModule(CallbackBase):
         self._recorder = Recorder(
             Store(url), spool_dir, result.result["run"], hosts, self._warn_once, width=width, phases=phases
         )
-        if result.result["run"]["kind"] == "rollback":
-            self._display.display(result.result["run"]["rehearsed"])
+        run = result.result["run"]
+        for words in (run["rehearsed"] if run["kind"] == "rollback" else "", run.get("window")):
+            if words:
+                self._display.display(words)
         atexit.register(self._close, False)
         for number in (signal.SIGTERM, signal.SIGINT):
             self._previous[number] = signal.signal(number, self._on_signal)

@@ -9,17 +9,31 @@ import os
 import sys
 import typing as t
 
+from ansible import context
+from ansible.errors import AnsiblePromptNoninteractive
 from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history import (
     URL_VARIABLE,
     Asked,
     HistoryError,
     Store,
+    utc,
+)
+from ansible_collections.changeops.rollback.plugins.plugin_utils._history_notes import (
+    CAUSE,
+    FIX,
+    NOTE,
+    OUTSIDE_WINDOW,
+    add_notes,
+    note_words,
+    typed,
 )
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history_process import this_process, who
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history_schema import KINDS, ROLLBACK
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history_spool import open_store
 from ansible_collections.changeops.rollback.plugins.plugin_utils._plan_check import seconds
+from ansible_collections.changeops.rollback.plugins.plugin_utils._windows import gate, outside_words, why_outside
 
 ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "state": {"type": "str", "choices": ["opened", "noted"], "required": True},
@@ -30,13 +44,19 @@ ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "limit": {"type": "str", "default": ""},
     "kind": {"type": "str", "choices": list(KINDS), "default": ROLLBACK},
     "require_rehearsal": {"type": "raw", "default": ""},
-    "run": {"type": "str"},
-    "note": {"type": "str"},
+    "maintenance": {"type": "raw", "default": []},
+    "outside_window": {"type": "str", "default": ""},
+    "run": {"type": "str", "default": ""},
+    "note": {"type": "str", "default": ""},
+    "cause": {"type": "str", "default": ""},
+    "fix": {"type": "str", "default": ""},
 }
 RETURNED = (
     *("id", "change", "restore_point", "resumes", "started", "executed_by", "executed_from", "check_mode"),
     *("broke_lock", "dead_runs", "kind", "rehearsed"),
 )
+QUESTIONS = {CAUSE: "What was the cause?", FIX: "What is the planned fix?", NOTE: "What else is to be noted?"}
+NOT_TOLD = ("", "false", "no", "none")
 FILES_VANISH = (
     "The history is a file in this AWX job's container and vanishes with it, so an interrupted run will not be found. "
     f"Set rollback_history_url, or {URL_VARIABLE} with a credential, to a PostgreSQL database."
@@ -53,7 +73,7 @@ def within(given: t.Any) -> int:
     if isinstance(given, int) and not isinstance(given, bool):
         return given
     text = str(given).strip()
-    if text.lower() in ("", "false", "no", "none"):
+    if text.lower() in NOT_TOLD:
         return 0
     found = seconds(text)
     if found is None:
@@ -70,20 +90,64 @@ class ActionModule(ActionBase):
         result = super().run(None, variables)
         args = self.validate_argument_spec(
             ARGUMENTS,
-            required_if=[("state", "opened", ["change", "plan_digest"]), ("state", "noted", ["run", "note"])],
+            required_if=[("state", "opened", ["change", "plan_digest"])],
         )[1]
+        for name in ("note", "cause", "fix", "outside_window"):
+            # the role's variable for the note of a run is typed as -e notes=
+            option = "notes" if (name, args["state"]) == ("note", "opened") else name
+            args[name] = typed(option, args[name], context.CLIARGS.get("extra_vars") or ())
         shared = self._templar.template(variables.get("rollback_history_url"))
         try:
             store = open_store(args["url"], shared, os.environ, sys.executable)
             if args["state"] == "noted":
-                store.note(args["run"], args["note"])
-                return dict(result, changed=False, msg=f"Noted at run {args['run']}.")
+                return dict(result, changed=False, msg=self._note(store, args, variables))
             return dict(result, **self._open(store, args, variables))
         except HistoryError as exc:
             return dict(result, failed=True, msg=str(exc))
 
+    def _note(self, store: Store, args: dict[str, t.Any], variables: dict[str, t.Any]) -> str:
+        """Add the notes that were given, or else those that are typed at the terminal; returns what was done."""
+        here = this_process(os.getppid())
+        found = store.runs(here, run=args["run"], last=1) if args["run"] else []
+        if not found:
+            runs = store.runs(here, last=5)
+            known = f"The last runs are {', '.join(run['id'] for run in runs)}." if runs else "There is no run yet."
+            wrong = f"There is no run {args['run']}." if args["run"] else "Say which run: -e run=ID."
+            raise HistoryError(f"{wrong} {known} All of them: ansible-playbook history.yml")
+        given = {kind: args[kind] for kind in QUESTIONS}
+        if not any(given.values()):
+            given = self._ask(found[0])
+        notes = self._signed(store, {kind: text for kind, text in given.items() if text}, variables)
+        add_notes(store, args["run"], notes)
+        return f"Noted at run {args['run']}: {' | '.join(map(note_words, notes))}" if notes else "Nothing was noted."
+
+    def _ask(self, run: dict[str, t.Any]) -> dict[str, str]:
+        display, given = Display(), dict[str, str]()
+        told = f"{run['change']}: {run['outcome'] or 'running'}. {run['summary']} (run {run['id']})"
+        try:
+            for kind, question in QUESTIONS.items():
+                typed_in = display.prompt_until(f"{told}\n{question} (Enter for nothing)")
+                given[kind], told = typed_in.decode(errors="replace").strip(), ""
+        except AnsiblePromptNoninteractive:
+            raise HistoryError(
+                "There is no terminal to ask at, so say what is to be noted: ansible-playbook history_note.yml -e "
+                f'run={run["id"]} -e cause="why it failed" -e fix="what is planned" -e note="what else is to be known"'
+            ) from None
+        return given
+
+    def _signed(self, store: Store, given: dict[str, str], variables: dict[str, t.Any]) -> list[dict[str, str]]:
+        signed = {"at": utc(store.clock()), "by": who(variables, os.environ)[0]}
+        return [{**signed, "kind": kind, "text": text} for kind, text in given.items()]
+
     def _open(self, store: Store, args: dict[str, t.Any], variables: dict[str, t.Any]) -> dict[str, t.Any]:
         person, place = who(variables, os.environ)
+        given = {NOTE: args["note"]} if args["note"] else {}
+        allowed, window = gate(args["maintenance"], "rollback_maintenance", store.clock())
+        reason = "" if args["outside_window"].lower() in NOT_TOLD else args["outside_window"]
+        needs_reason = not allowed and not self._task.check_mode
+        lacking = "" if not needs_reason or reason else outside_words(args["change"], args["kind"], window)
+        if needs_reason and reason:
+            given[OUTSIDE_WINDOW] = reason
         asked = Asked(
             args["change"],
             args["plan_digest"],
@@ -94,11 +158,14 @@ class ActionModule(ActionBase):
             break_lock=args["break_lock"],
             kind=args["kind"],
             rehearsed_within=within(args["require_rehearsal"]),
+            lacking=lacking,
+            notes=tuple(self._signed(store, given, variables)),
         )
         # Action plugins run in a fork of ansible-playbook, and it is that one which lives as long as the run.
         opened = store.open_run(asked, this_process(os.getppid()))
         run = {name: opened[name] for name in RETURNED}
         run["resumed"] = run["resumes"] is not None
+        run["window"] = window if allowed else f"{why_outside(run, reason)} {window}"
         words = f"Opened run {run['id']}"
         words += f", which goes on with {run['resumes']}." if run["resumed"] else "."
         result: dict[str, t.Any] = {"changed": False, "run": run, "msg": words}

@@ -23,7 +23,8 @@ options:
     description:
       - V(opened) opens a run. It is refused while another run of the same change is alive, and when the plan of an
         unfinished run was edited. In check mode no lock is taken and nothing is resumed; it is recorded as a dry run.
-      - V(noted) adds O(note) to O(run).
+      - V(noted) adds O(note), O(cause) and O(fix) to O(run). Where none of them is given it asks for them at the
+        terminal, and without a terminal it fails.
     type: str
     choices: [opened, noted]
     required: true
@@ -53,12 +54,38 @@ options:
       - V(no) or empty, where none is needed.
     type: raw
     default: ""
+  maintenance:
+    description:
+      - The maintenance windows, as a list of dictionaries. Outside of them the run is refused, unless it resumes an
+        unfinished one; a dry run and a rehearsal are told.
+      - A weekly window has C(start) and C(end), such as V(22:00), its C(zone), such as V(Europe/Berlin), and
+        the C(days) on which it begins, such as V([sat, sun]); without C(days) it is one of every day. With an
+        C(end) that is not after C(start) it goes on over midnight.
+      - The C(start) and the C(end) of a dated one have their date, such as V(2026-11-28T22:00), and it has no C(days).
+      - A time that the clock skips in spring counts as the moment of the skip. Of one that comes twice in autumn a
+        window begins with the first and ends with the second.
+    type: raw
+    default: []
+  outside_window:
+    description: Why the run cannot wait for a window of O(maintenance), for the record.
+    type: str
+    default: ""
   run:
-    description: ID of a run. Required for O(state=noted).
+    description: ID of a run. Without it, O(state=noted) fails and names the last ones.
     type: str
+    default: ""
   note:
-    description: What to add. Required for O(state=noted).
+    description: What to note of the run, also of one that is opened.
     type: str
+    default: ""
+  cause:
+    description: What the cause was.
+    type: str
+    default: ""
+  fix:
+    description: What the planned fix is.
+    type: str
+    default: ""
 attributes:
   check_mode:
     description: Can run in C(check_mode); the run is recorded as a dry run.
@@ -80,6 +107,8 @@ EXAMPLES = r"""
   changeops.rollback.history:
     state: noted
     run: "{{ opened.run.id }}"
+    cause: A lock on invoices was held by the nightly report.
+    fix: The report reads from the replica.
     note: Asked for by the on-call engineer, see incident 4711.
   run_once: true
 """
@@ -161,4 +190,9 @@ run:
       returned: success
       type: str
       sample: C001 was rehearsed 3 d ago and found READY.
+    window:
+      description: How O(maintenance) stands, in sentences. Empty where there are no windows.
+      returned: success
+      type: str
+      sample: The maintenance window is open until Sun 2026-11-29 04:00 Europe/Berlin (03:00 UTC), for 2 h 10 min.
 """

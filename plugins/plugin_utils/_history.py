@@ -62,6 +62,8 @@ class Asked:
     """What a run that is to be opened says of itself. ``break_lock``: the run that counts as dead, or empty.
 
     ``rehearsed_within``: how old the rehearsal may be that a rollback needs, in seconds; 0: it needs none.
+    ``lacking``: why it may not begin unless it resumes an unfinished one; empty: it may. ``notes``: as in
+    ``_history_notes``.
     """
 
     change: str
@@ -73,6 +75,8 @@ class Asked:
     break_lock: str = ""
     kind: str = schema.ROLLBACK
     rehearsed_within: int = 0
+    lacking: str = ""
+    notes: tuple[t.Mapping[str, t.Any], ...] = ()
 
 
 def state_dir(environ: t.Mapping[str, str]) -> Path:
@@ -235,7 +239,6 @@ class Store:
             "started": utc(now),
             "heartbeat": utc(now),
             "summary": "",
-            "notes": [],
         }
         return dict(run, restore_point=run["id"])
 
@@ -246,9 +249,9 @@ class Store:
             if unfinished:
                 run.update(restore_point=unfinished["restore_point"], resumes=unfinished["id"])
         rehearsal = Rehearsal(connection, asked.change, asked.plan_digest, now)
-        # what is half-way has to come to an end in any case
-        if asked.rehearsed_within and asked.kind == schema.ROLLBACK and not asked.check_mode and not run["resumes"]:
-            lacking = rehearsal.lacking(asked.rehearsed_within)
+        if not asked.check_mode and not run["resumes"]:  # what is half-way has to come to an end in any case
+            needed = asked.rehearsed_within if asked.kind == schema.ROLLBACK else 0
+            lacking = asked.lacking or (needed and rehearsal.lacking(needed))
             if lacking:
                 raise Refused(lacking)
         dead = self._dead(connection, here, now)
@@ -320,19 +323,6 @@ class Store:
         """The last rehearsal of a change whose plan has this digest now."""
         with self.transaction() as connection:
             return Rehearsal(connection, change, plan_digest, self.clock())
-
-    def note(self, run: str, text: str) -> None:
-        """Add a note to a run.
-
-        :raises HistoryError: there is no such run.
-        """
-        runs = schema.RUNS
-        with self.transaction() as connection:
-            found = connection.execute(sa.select(runs.c.notes).where(runs.c.id == run).with_for_update()).first()
-            if found is None:
-                raise HistoryError(f"There is no run {run} in the history {self._shown}.")
-            notes = [*found[0], {"at": utc(self.clock()), "text": redact(text)}]
-            connection.execute(runs.update().where(runs.c.id == run).values(notes=notes))
 
     def beat(self, run: str) -> None:
         """Say that the run is alive."""

@@ -9,6 +9,7 @@ import io
 import json
 import typing as t
 
+from ._history_notes import note_words
 from ._history_schema import REHEARSAL, ROLLBACK
 from ._outcome import name_of
 from ._truth import both_tables
@@ -29,6 +30,8 @@ MARKDOWN_WIDTH = 120
 
 RUN_COLUMNS = ("run", "when (UTC)", "change", "who", "outcome", "duration", "what")
 PHASE_COLUMNS = ("host", "phase", "step", "status", "duration", "what")
+
+NOTE_COLUMNS = ("when (UTC)", "who", "what")
 
 Run = t.Mapping[str, t.Any]
 
@@ -56,7 +59,7 @@ def _what(run: Run) -> str:
     words = [f"({', '.join(kind)})" if kind else "", run["summary"]]
     if run["resumes"]:
         words.append(f"Resumed {run['resumes']}.")
-    words.extend(f"Note: {note['text']}" for note in run["notes"])
+    words.extend(note_words(note) for note in run["notes"])
     return " ".join(word for word in words if word)
 
 
@@ -71,6 +74,11 @@ def phase_cells(row: Run) -> tuple[str, ...]:
     """One phase row as the cells of ``PHASE_COLUMNS``."""
     took = duration_words(row["duration"])
     return (row["host"], name_of(row["phase"]), row["step"], row["status"], took, row["message"])
+
+
+def note_cells(note: Run) -> tuple[str, ...]:
+    """One note as the cells of ``NOTE_COLUMNS``."""
+    return (_when(note["at"]), note.get("by", ""), note_words(note))
 
 
 def as_json(runs: t.Sequence[Run]) -> str:
@@ -92,6 +100,8 @@ def as_markdown(runs: t.Sequence[Run], details: bool = False) -> str:
     lines = _markdown_table(RUN_COLUMNS, [run_cells(run) for run in runs])
     for run in runs if details else ():
         lines += ["", f"## {run['id']}", "", *_markdown_table(PHASE_COLUMNS, [phase_cells(r) for r in run["phases"]])]
+        if run["notes"]:
+            lines += ["", *_markdown_table(NOTE_COLUMNS, [note_cells(note) for note in run["notes"]])]
         if run.get("truth"):
             lines += ["", "```text", both_tables(run["truth"], MARKDOWN_WIDTH), "```"]
     return "\n".join(lines)
@@ -121,5 +131,7 @@ def as_table(runs: t.Sequence[Run], width: int, details: bool = False) -> str:
             f"{run['id']}, by {run['executed_by']} from {run['executed_from']}", markup=False, highlight=False
         )
         console.print(_rich_table(PHASE_COLUMNS, [phase_cells(row) for row in run["phases"]]))
+        if run["notes"]:
+            console.print(_rich_table(NOTE_COLUMNS, [note_cells(note) for note in run["notes"]]))
         text.write(f"{both_tables(run.get('truth') or {}, max(width, 80))}\n")
     return "\n".join(line.rstrip() for line in text.getvalue().strip("\n").splitlines())

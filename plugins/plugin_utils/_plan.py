@@ -17,6 +17,9 @@ from pathlib import Path
 
 from ._plan_yaml import PlanError
 
+if t.TYPE_CHECKING:
+    from ._windows import Window
+
 COLLECTION = "changeops.rollback"
 PHASES = ("backup", "service_stop", "alembic_downgrade", "git_revert", "config_restore", "service_start", "verify")
 METHODS = ("automated", "git_revert", "script", "manual")
@@ -101,6 +104,7 @@ class Plan:
     on_failure: str = "recover"
     timeout: int | None = None
     phases: tuple[Phase, ...] = ()
+    maintenance: tuple[Window, ...] = ()
 
     @property
     def estimate(self) -> int | None:
@@ -155,6 +159,7 @@ class Plan:
             serial=list(self.serial),
             risks=[dataclasses.asdict(risk) for risk in self.risks],
             phases=[phase.as_dict() for phase in self.phases],
+            maintenance=[window.as_dict() for window in self.maintenance],
             estimate=self.estimate,
             complexity=self.complexity,
             accounts=self.accounts,

@@ -20,10 +20,11 @@ from ._batches import batch_size
 from ._plan import COLLECTION, METHODS, ON_FAILURE, PHASES, Phase, Plan, Risk, near
 from ._plan_order import clashes
 from ._plan_yaml import MAX_BYTES, Node, PlanError, answers_first, read
+from ._windows import WEEKLY, Window, window_of
 
 _PLAN_KEYS = (
     *("title", "date", "implemented_by", "hosts", "rollback", "risks", "phases", "on_failure", "schema_compatible"),
-    *("timeout", "serial"),
+    *("timeout", "serial", "maintenance"),
 )
 _ROLLBACK_KEYS = ("possible", "reason", "method", "accept_loss", "require_rehearsal")
 _RISK_KEYS = ("issue", "mitigation")
@@ -118,6 +119,7 @@ class _Check:
             timeout=self._duration(values, "timeout"),
             schema_compatible=bool(self._bool(values, "schema_compatible")),
             serial=self._serial(values.get("serial")),
+            maintenance=self._maintenance(values.get("maintenance")),
         )
         plan = self._rollback(values.get("rollback"), plan)
         plan = self._phases(root, values.get("phases"), plan)
@@ -150,6 +152,19 @@ class _Check:
                 "`serial: [1, 25%, 100%]`.",
             )
         return tuple(size for _item, size in found if size is not None)
+
+    def _maintenance(self, node: Node | None) -> tuple[Window, ...]:
+        windows = []
+        for item in self._list(node, "`maintenance`", f"- {WEEKLY}"):
+            if not isinstance(item.value, dict):
+                self._fault(item.line, f"A window is a mapping, but here is {item.describe()}. Write - {WEEKLY}.")
+                continue
+            values = {key: value.texts() for key, value in item.value.items()}
+            window, faults = window_of(values)
+            for key, text in faults:
+                self._fault(item.value[key].line if key in item.value else item.line, text)
+            windows += [window] if window else []
+        return tuple(windows)
 
     def _rollback(self, node: Node | None, plan: Plan) -> Plan:
         if node is None or node.value is None:

@@ -306,7 +306,14 @@ class Recorder:
 
 
 def last_words(run: t.Mapping[str, t.Any], decision: Decision, seconds: float) -> list[str]:
-    """What to show at the end of a run: how it ended, and what to type next."""
+    """What to show at the end of a run: how it ended, what to type next, and how to note more of it."""
+    lines = _ending(run, decision, seconds)
+    if decision.touched and not run["check_mode"]:
+        lines.append(f"For the record, the cause and the fix: ansible-playbook history_note.yml -e run={run['id']}")
+    return lines
+
+
+def _ending(run: t.Mapping[str, t.Any], decision: Decision, seconds: float) -> list[str]:
     change, took = run["change"], duration_words(seconds)
     if run["kind"] == REHEARSAL:
         return [f"{change}: {decision.summary} (rehearsed in {took}, run {run['id']})"]

@@ -24,6 +24,7 @@ from ansible_collections.changeops.rollback.plugins.plugin_utils._history import
     Store,
     store_url,
 )
+from ansible_collections.changeops.rollback.plugins.plugin_utils._history_notes import add_notes
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history_process import Process, this_process
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history_spool import replay, spool
 
@@ -220,12 +221,17 @@ def test_a_closed_run_frees_its_lock_and_keeps_its_record(url: str) -> None:
     states = {"before": {"commit": "4f1c2e9"}, "after": {"commit": "51d0e2f", "files": ["a", "b"]}}
     write(store, run["id"], [row(status="running")])
     write(store, run["id"], [row(status="ok", changed=True, message="Done.", **states)], "succeeded")
-    store.note(run["id"], "Asked for by password=hunter2 Lee")
-    store.note(run["id"], "Incident 4711")
+    assert add_notes(store, run["id"], [{"text": "Asked for by password=hunter2 Lee"}])
+    assert add_notes(store, run["id"], [{"text": "Incident 4711"}, {"text": "Mended"}])
+    assert not add_notes(store, "R0", [{"text": "x"}])
     found = store.runs(ELSEWHERE, change="C001")[0]
     assert (found["outcome"], found["summary"]) == ("succeeded", "It succeeded.")
     assert found["duration"] > 0
-    assert [note["text"] for note in found["notes"]] == ["Asked for by password=******** Lee", "Incident 4711"]
+    assert [note["text"] for note in found["notes"]] == [
+        "Asked for by password=******** Lee",
+        "Incident 4711",
+        "Mended",
+    ]
     assert [(p["status"], p["changed"], p["before"], p["after"]) for p in found["phases"]] == [
         ("ok", True, states["before"], states["after"])
     ]

@@ -91,7 +91,7 @@ def test_a_plan_as_dict_has_every_key_and_is_json() -> None:
         *("change", "title", "date", "implemented_by", "hosts", "possible", "reason", "method", "accept_loss"),
         "require_rehearsal",
         *("schema_compatible", "risks", "on_failure", "digest", "path", "estimate", "complexity", "commits"),
-        *("code_first", "phases", "accounts", "timeout", "serial"),
+        *("code_first", "phases", "accounts", "timeout", "serial", "maintenance"),
     }
     assert values["phases"] == [
         {

@@ -24,6 +24,9 @@ date: 2026-11-20
 implemented_by: Dana Ng
 hosts: shop                     # inventory pattern
 timeout: 2h                     # of the whole run
+maintenance:                    # outside of these it needs -e outside_window="why"
+  - {days: [sat, sun], start: "22:00", end: 4:00, zone: Europe/Berlin}
+  - {start: 2026-11-28T22:00, end: 2026-11-29T04:00, zone: UTC}
 rollback:
   possible: true                # false needs `reason`; the rollback is then refused with it
   method: automated             # automated | git_revert | script | manual
@@ -83,6 +86,10 @@ def test_the_sample_plan_of_the_manual() -> None:
     assert downgrade.vars == {"alembic_downgrade_from": "8100000000", "alembic_downgrade_to": "51b7d9aa"}
     assert (revert.hosts, revert.become, revert.become_user) == ("shop", True, "shop")
     assert revert.environment == {"UV_OFFLINE": "1", "LANG": "C"}
+    assert [window.as_dict() for window in plan.maintenance] == [
+        {"days": ["sat", "sun"], "start": "22:00", "end": "04:00", "zone": "Europe/Berlin"},
+        {"start": "2026-11-28T22:00", "end": "2026-11-29T04:00", "zone": "UTC"},
+    ]
     assert plan.commits == ["4f1c2e9", "1234567"]
     assert (own.role, own.name) == ("acme.ops.flush_cache", "flush_cache")
     assert own.vars == {"port": 8000, "revisions": {"new": "12"}, "list": [1, 2]}
@@ -117,6 +124,12 @@ WITH_PHASE = SMALL + "phases:\n- {role: verify}\n"  # 5 lines; what is added beg
         ("", 0, "The plan is empty. It begins with title"),
         ("# only a comment\n", 0, "The plan is empty"),
         ("- a\n", 1, "A plan is a mapping, but here is a list"),
+        (WITH_PHASE + "maintenance: nights\n", 6, "`maintenance` is a list, but here is 'nights'."),
+        (WITH_PHASE + "maintenance:\n- nights\n", 7, "A window is a mapping, but here is 'nights'."),
+        (WITH_PHASE + "maintenance:\n- start: 22:00\n  end: 4:00\n", 7, "The window has no `zone`."),
+        (WITH_PHASE + "maintenance:\n- start: 22:00\n  end: 4:00\n  zone: CETT\n", 9, "There is no time zone 'CETT'."),
+        (WITH_PHASE + "maintenance:\n- {start: 22:00, end: 22:00, zone: UTC}\n", 7, "are the same. For whole days"),
+        (WITH_PHASE + "maintenance:\n- start: [22]\n  end: 4:00\n  zone: UTC\n", 7, "Write the time as '22:00'"),
         ("text\n", 1, "A plan is a mapping, but here is 'text'"),
         (SMALL, 1, "The plan has no phases"),
         (SMALL + "phases:\n", 4, "The plan has no phases"),

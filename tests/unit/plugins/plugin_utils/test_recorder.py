@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history import Asked, Store, now_utc
+from ansible_collections.changeops.rollback.plugins.plugin_utils._history_notes import add_notes
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history_process import Process, this_process
 from ansible_collections.changeops.rollback.plugins.plugin_utils._recorder import Recorder
 
@@ -73,7 +74,7 @@ def test_a_fork_never_finds_the_heartbeat_inside_sqlite(tmp_path: Path) -> None:
     recorder = Recorder(store, tmp_path / "spool", run, ["web1"], print, heartbeat=0.001)
     try:
         for _attempt in range(20):
-            child = FORK.Process(target=store.note, args=(run["id"], "x"), daemon=True)
+            child = FORK.Process(target=add_notes, args=(store, run["id"], [{"text": "x"}]), daemon=True)
             child.start()
             child.join(10)
             assert child.exitcode == 0
