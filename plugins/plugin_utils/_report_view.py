@@ -13,9 +13,9 @@ A view is a mapping. Times are UTC text as in the history (``2026-11-22T23:15:00
 - possible, reason, method (automated, git_revert, script, manual)
 - complexity (simple, moderate, complex or very complex)
 - status: {done: is it rolled back now, words: "rolled back", "never rolled back", "half-way", ...}
-- phases, the procedure in its order: [{index, id, name, role, hosts (names), step (1 to 8, see ``steps``), user, estimate
-  (the plan's), expected, expected_from ("plan", "earlier runs", "rehearsal", ""), actual and status of ``last``
-  ("ok", "failed", ... or ""), destroys (is it the point of no return)}]
+- phases, the procedure in its order: [{index, id, name, role, hosts (names), step (1 to 8, see ``steps``), user,
+  estimate (the plan's), expected, expected_from ("plan", "earlier runs", "rehearsal", ""), actual and status of
+  ``last`` ("ok", "failed", ... or ""), destroys (is it the point of no return)}]
 - steps, the document's eight: [{number, title, boxes: [box], phases (ids), commands: [{phase (id), hosts (names), user,
   lines}]}]
 - times, in the document's order, the last one is "Total": [{step, estimated, actual}]
