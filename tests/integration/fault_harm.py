@@ -12,7 +12,7 @@ import time
 import typing as t
 from pathlib import Path
 
-from hosts import SUDO, Host, podman
+from hosts import Host, as_root
 
 STATE = "/var/lib/changeops"
 CLOCK = "/run/fault/clock"
@@ -21,8 +21,7 @@ Mend = t.Callable[[], object]
 
 def network(host: Host, *argv: str) -> None:
     """Run a command in the host's network with this machine's rights."""
-    pid = podman("inspect", "--format={{.State.Pid}}", host.container).stdout.strip()
-    subprocess.run([*SUDO, "nsenter", f"--target={pid}", "--net", *argv], check=True, stdout=subprocess.DEVNULL)
+    as_root(*host.enter, "--net", *argv)
 
 
 def cut(host: Host) -> None:

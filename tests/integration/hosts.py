@@ -10,6 +10,7 @@ The image is made by ``tests/hosts/image``. It has the accounts ``root``, ``depl
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import os
 import shutil
@@ -33,10 +34,10 @@ class NoHosts(Exception):
     """Why this machine cannot run test hosts, in a sentence."""
 
 
-def podman(*args: str | Path, stdin: str | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Run podman with the settings of the test hosts."""
+def as_root(*argv: str | Path, stdin: str | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run a command on this machine with root's rights and the settings of the test hosts."""
     done = subprocess.run(
-        [*SUDO, "podman", *map(str, args)],
+        [*SUDO, *map(str, argv)],
         env={**os.environ, "CONTAINERS_CONF": str(HOSTS / "containers.conf")},
         input=stdin,
         stdin=None if stdin is not None else subprocess.DEVNULL,
@@ -45,8 +46,13 @@ def podman(*args: str | Path, stdin: str | None = None, check: bool = True) -> s
         check=False,
     )
     if check and done.returncode:
-        raise AssertionError(f"podman {' '.join(map(str, args))}: {done.stderr or done.stdout}")
+        raise AssertionError(f"{' '.join(map(str, argv))}: {done.stderr or done.stdout}")
     return done
+
+
+def podman(*args: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run podman."""
+    return as_root("podman", *args, check=check)
 
 
 def image() -> str:
@@ -104,8 +110,10 @@ class Host:
     def run(
         self, *argv: str | Path, user: str = "root", stdin: str | None = None, check: bool = True
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command on the host as ``user``."""
-        return podman("exec", "--interactive", f"--user={user}", self.container, *argv, stdin=stdin, check=check)
+        """Run a command on the host as ``user`` or ``user:group``, like `podman exec`, which costs ten times as much."""
+        name, _, group = user.partition(":")
+        account = [f"--reuid={name}", f"--regid={group or name}", "--init-groups", "--reset-env"]
+        return as_root(*self.enter, "--all", "setpriv", *account, *argv, stdin=stdin, check=check)
 
     def sh(self, script: str, user: str = "root", stdin: str | None = None) -> str:
         """Run lines of shell on the host; returns what they print."""
@@ -113,10 +121,7 @@ class Host:
 
     def as_machine(self, *argv: str) -> None:
         """Run a command in the host's file system with the rights of this machine's root: a host may not mount."""
-        pid = podman("inspect", "--format={{.State.Pid}}", self.container).stdout.strip()
-        subprocess.run(
-            [*SUDO, "nsenter", f"--target={pid}", "--mount", "--pid", *argv], check=True, stdout=subprocess.DEVNULL
-        )
+        as_root(*self.enter, "--mount", "--pid", *argv)
 
     def put(self, source: Path, target: str) -> None:
         """Copy a file, or a directory's content into an existing one, to the host; root owns it there."""
@@ -134,6 +139,12 @@ class Host:
             "ansible_timeout": 60,
             "ansible_python_interpreter": "/usr/bin/python3",
         }
+
+    @functools.cached_property
+    def enter(self) -> list[str]:
+        """The command that enters the host, up to what of it; it is another one after a reboot."""
+        pid = podman("inspect", "--format={{.State.Pid}}", self.container).stdout.strip()
+        return ["nsenter", f"--target={pid}"]
 
     @property
     def address(self) -> str:
@@ -155,6 +166,7 @@ class Host:
     def reboot(self) -> None:
         """Boot it again: what is enabled starts, /run and /tmp are empty."""
         podman("restart", "--time=5", self.container)
+        del self.enter
         self.wait_until_booted()
         until = time.monotonic() + 60
         while time.monotonic() < until:

@@ -119,7 +119,7 @@ def names_that_are_not_ascii(shop: SystemdShop, ops: HostOps) -> t.Iterator[None
     assert open_to_all.split("\n") == ["changeops 711", "hold.json 644"]
     kept = shop.host.sh("find /var/lib/changeops -name 'gr*.conf'")
     assert kept.endswith("/etc/größe.conf")
-    assert "Permission denied" in shop.host.run("cat", kept, user="nobody", check=False).stderr
+    assert "Permission denied" in shop.host.run("cat", kept, user="nobody:nogroup", check=False).stderr
 
 
 ODD = [closed_up, old_and_german, ahead_of_time, names_that_are_not_ascii]
