@@ -124,8 +124,16 @@ class CallbackModule(CallbackBase):
         spool_dir = state_dir(os.environ) / "spool"
         width = max(shutil.get_terminal_size((120, 24)).columns, 80)
         phases = (variables.get("rollback_plan") or {}).get("phases", ())
+        telling = self._telling(variables, templar, result.result["run"])
         self._recorder = Recorder(
-            Store(url), spool_dir, result.result["run"], hosts, self._warn_once, width=width, phases=phases
+            Store(url),
+            spool_dir,
+            result.result["run"],
+            hosts,
+            self._warn_once,
+            width=width,
+            phases=phases,
+            telling=telling,
         )
         run = result.result["run"]
         for words in (run["rehearsed"] if run["kind"] == "rollback" else "", run.get("window")):
@@ -135,6 +143,35 @@ class CallbackModule(CallbackBase):
         for number in (signal.SIGTERM, signal.SIGINT):
             self._previous[number] = signal.signal(number, self._on_signal)
         self._load_plugins()
+
+    def _telling(self, variables: t.Mapping[str, t.Any], templar: t.Any, run: t.Mapping[str, t.Any]) -> t.Any:
+        """What tells people elsewhere of the run; None where nobody is to be told, as of a dry run."""
+        if not variables.get("notify_places") or run["check_mode"]:
+            return None
+        from ansible_collections.changeops.rollback.plugins.plugin_utils._history import now_utc, utc
+        from ansible_collections.changeops.rollback.plugins.plugin_utils._notify import Subject, Telling
+
+        try:
+            places = templar.template(variables["notify_places"])
+        except Exception as exc:  # its text may hold what it could not read
+            self._display.warning(f"Nobody is told of this run: notify_places cannot be read ({type(exc).__name__}).")
+            return None
+        title = str((variables.get("rollback_plan") or {}).get("title", ""))
+        hosts = tuple(map(str, variables["ansible_play_hosts_all"]))
+        names = ("executed_by", "executed_from")
+        about = Subject(run["id"], run["change"], title, run["kind"], hosts, *(str(run[name]) for name in names))
+        return Telling(about, places, lambda: utc(now_utc()))
+
+    @_harmless
+    def _tell_of_refusal(self, result: t.Any) -> None:
+        """A run that was refused before it began: no phase, no record that is kept here."""
+        manager, run = self._play.get_variable_manager(), result.result["refused"]
+        variables = manager.get_vars(play=self._play, host=result.host, task=result.task)
+        telling = self._telling(variables, Templar(loader=self._play.get_loader(), variables=variables), run)
+        if telling:
+            telling.event("refused", what=str(result.result["msg"]))
+            for fault in telling.finish():
+                self._display.warning(f"Not notified: {fault}")
 
     def _on_signal(self, number: int, frame: t.Any) -> None:
         previous = self._previous.get(number)
@@ -155,6 +192,8 @@ class CallbackModule(CallbackBase):
         recorder, self._recorder = self._recorder, None
         for line in recorder.close(finished, failed, self._signal):
             self._display.display(line)
+        for fault in recorder.told(self._signal):
+            self._display.warning(f"Not notified: {fault}")
         if not self._signal:
             for number, previous in self._previous.items():
                 signal.signal(number, previous)
@@ -211,6 +250,8 @@ class CallbackModule(CallbackBase):
         if self._recorder is None:
             if action == OPENED_BY and status == "ok" and "run" in values:
                 self._open(result)
+            elif action == OPENED_BY and status == "failed" and values.get("refused"):
+                self._tell_of_refusal(result)
             return
         if action == CLOSED_BY and status == "ok" and values.get("outcome"):
             self._recorder.closed(host.name, str(values["outcome"]))

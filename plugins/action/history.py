@@ -17,6 +17,7 @@ from ansible_collections.changeops.rollback.plugins.plugin_utils._history import
     URL_VARIABLE,
     Asked,
     HistoryError,
+    Refused,
     Store,
     utc,
 )
@@ -102,6 +103,11 @@ class ActionModule(ActionBase):
             if args["state"] == "noted":
                 return dict(result, changed=False, msg=self._note(store, args, variables))
             return dict(result, **self._open(store, args, variables))
+        except Refused as exc:
+            person, place = who(variables, os.environ)
+            run = {"id": "", "change": args["change"], "kind": args["kind"], "check_mode": bool(self._task.check_mode)}
+            refused = {**run, "executed_by": person, "executed_from": place}
+            return dict(result, failed=True, msg=str(exc), refused=refused)
         except HistoryError as exc:
             return dict(result, failed=True, msg=str(exc))
 

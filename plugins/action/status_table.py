@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import shutil
 import sys
@@ -12,11 +13,13 @@ import typing as t
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
+from ansible_collections.changeops.rollback.plugins.module_utils._words import listed
 from ansible_collections.changeops.rollback.plugins.plugin_utils import _status_view as view
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history import HistoryError, Store, now_utc
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history_process import this_process
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history_spool import open_store
 from ansible_collections.changeops.rollback.plugins.plugin_utils._stack import stack_of
+from ansible_collections.changeops.rollback.plugins.plugin_utils._windows import gate
 
 ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "plans": {"type": "list", "elements": "dict", "default": []},
@@ -39,6 +42,19 @@ def last_runs(store: Store, changes: t.Iterable[str]) -> dict[str, dict[str, t.A
         if runs:
             found[change] = {name: value for name, value in runs[0].items() if name != "phases"}
     return found
+
+
+def closed_windows(plans: t.Iterable[t.Mapping[str, t.Any]], shared: t.Any, now: datetime.datetime) -> list[str]:
+    """What is not to be rolled back now, in sentences.
+
+    :arg shared: the maintenance windows of plans that have none of their own.
+    """
+    changes: dict[str, list[str]] = {}
+    for plan in plans:
+        allowed, words = gate(plan.get("maintenance") or shared, "rollback_maintenance", now)
+        if not allowed:
+            changes.setdefault(words, []).append(plan["change"])
+    return [f"Outside of the maintenance windows of {listed(names)}. {words}" for words, names in changes.items()]
 
 
 class ActionModule(ActionBase):
@@ -64,7 +80,9 @@ class ActionModule(ActionBase):
         known = None if without else runs
         places = [plan["place"] for plan in args["changes"] or plans if plan.get("place")]
         stack = stack_of(places, found)
+        windows = self._templar.template(variables.get("rollback_maintenance"))
         text = [view.plans_table(plans, known, rehearsed, now_utc(), width, stack), view.truth_table(rows, width)]
+        text += closed_windows(plans, windows, now_utc())
         Display().display("\n" + "\n\n".join([*text, *([f"The history cannot be read. {without}"] if without else [])]))
         odd = sorted({host for host, _column, _name in view.odd_ones(rows)})
         above = {plan["change"]: stack.above(plan["change"]) for plan in plans}

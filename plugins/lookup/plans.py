@@ -52,6 +52,7 @@ _list:
       digest: 4b2a6e0c7d0f6c1bb3a1f1a1cf0b7f6b3cc1a0c4b7e2a1d0f9e8d7c6b5a49382
       hosts: [web1, web2]
       accounts: [{become: true, become_user: shop, hosts: [web1, web2], phases: [1-git_revert]}]
+      maintenance: [{days: [sat, sun], start: "22:00", end: "04:00", zone: Europe/Berlin}]
       place:
         change: C001
         path: changes/C001.yml
@@ -90,7 +91,7 @@ class LookupModule(PlanLookup):
                     raise AnsibleError(str(error)) from error
                 more = len(error.faults) - 1
                 fault = f"{str(error).splitlines()[0]}{f' And {more} more.' if more else ''}"
-                named_only = {"change": change, "title": "", "digest": "", "fault": fault}
+                named_only = {"change": change, "title": "", "digest": "", "maintenance": [], "fault": fault}
                 plans.append({**named_only, "hosts": [], "accounts": [], "place": {}})
         return plans
 
@@ -106,5 +107,6 @@ def _standing(plan: Plan, inventory: InventoryManager) -> dict[str, t.Any]:
         fault = f"its hosts ({', '.join(plan.patterns)}) are not in the inventory."
     accounts = [dict(account, hosts=_match(inventory, account["hosts"])) for account in plan.accounts]
     place = place_of(plan, hosts, _shown(Path(plan.path)))
-    named = {"change": plan.change, "title": plan.title, "digest": plan.digest}
+    windows = [window.as_dict() for window in plan.maintenance]
+    named = {"change": plan.change, "title": plan.title, "digest": plan.digest, "maintenance": windows}
     return {**named, "fault": fault, "hosts": hosts, "accounts": accounts, "place": place}

@@ -18,11 +18,13 @@ import typing as t
 from pathlib import Path
 
 from ..module_utils._redact import redact
-from ._expected import expected_words
+from ._expected import DESTROYS, expected_words
 from ._history import HistoryError, Store, utc
-from ._history_schema import REHEARSAL, UNDO
+from ._history_notes import NOT_NOTIFIED, add_notes
+from ._history_schema import REHEARSAL, ROLLBACK, UNDO
 from ._history_spool import replay, spool
 from ._history_view import duration_words
+from ._notify import NO_RETURN, STARTED, Telling
 from ._outcome import (
     BAD,
     FAILED,
@@ -41,6 +43,7 @@ from ._outcome import (
     decide,
     shorten,
 )
+from ._report_run import downtime
 from ._truth import AFTER, Truth
 
 HEARTBEAT_SECONDS = 5.0
@@ -91,6 +94,7 @@ class Recorder:
     :arg heartbeat: seconds between two signs of life.
     :arg width: of the terminal, for the truth tables.
     :arg phases: of the plan, each with ``index``, ``name`` and ``estimate``.
+    :arg telling: tells people elsewhere how it goes.
     """
 
     def __init__(
@@ -103,8 +107,10 @@ class Recorder:
         heartbeat: float = HEARTBEAT_SECONDS,
         width: int = 120,
         phases: t.Sequence[t.Mapping[str, t.Any]] = (),
+        telling: Telling | None = None,
     ) -> None:
         self.run = run
+        self._telling = telling
         self._phases = phases
         self.hosts = frozenset(hosts)
         self._store = store
@@ -124,6 +130,8 @@ class Recorder:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="changeops-heartbeat", daemon=True)
         self._thread.start()
+        if telling:
+            telling.event(STARTED)
 
     def _now(self) -> str:
         return utc(self._store.clock())
@@ -142,6 +150,12 @@ class Recorder:
             self._dirty[key] = None
         # Before a phase touches its first host the record says so, whatever happens to this process then.
         self.flush(force=first)
+        if (
+            first
+            and self._telling
+            and (role, step, self.run["kind"]) == (f"changeops.rollback.{DESTROYS}", MAIN, ROLLBACK)
+        ):
+            self._telling.event(NO_RETURN, what=f"{DESTROYS} begins.")
 
     def end(
         self,
@@ -289,11 +303,24 @@ class Recorder:
         finally:
             if free:
                 self._lock.release()
-        table = self._titled(AFTER)
-        words = last_words(self.run, decision, time.monotonic() - self._began)
+        table, took = self._titled(AFTER), time.monotonic() - self._began
+        words = last_words(self.run, decision, took)
+        if self._telling:
+            down = downtime({"phases": [step.columns() for step in self._steps.values()]}) or {}
+            down_for = down.get("seconds") if down.get("finished") else None
+            self._telling.event(decision.outcome, words[1:], decision.summary, duration=took, downtime=down_for)
         if self.run["kind"] == REHEARSAL and decision.outcome == SUCCEEDED:
             words += expected_words(self._phases, self._rehearsed())
         return [*([table] if table else []), *words]
+
+    def told(self, signal: str = "") -> list[str]:
+        """Wait until all who are to be told are told, or have had their time; returns and notes who were not."""
+        faults = self._telling.finish() if self._telling else []
+        if faults and not signal and not self._spooling:  # a signal may have come in the middle of a write
+            with contextlib.suppress(HistoryError):
+                noted = {"at": self._now(), "by": "", "kind": NOT_NOTIFIED}
+                add_notes(self._store, self.run["id"], [{**noted, "text": text} for text in faults])
+        return faults
 
     def _rehearsed(self) -> dict[int, float]:
         """How long phases took in the rehearsal, by index: on the host where it was longest."""

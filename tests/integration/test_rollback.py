@@ -9,7 +9,10 @@ import json
 import re
 from pathlib import Path
 
+from ansible_collections.changeops.rollback.tests.unit.plugins.plugin_utils.places import Web, serving
 from harness import Ops, Shop, assert_rolled_back, tables
+
+OVER = [{"start": "2020-01-01T00:00", "end": "2020-01-02T00:00", "zone": "UTC"}]  # a maintenance window
 
 
 def snapshot(*roots: Path) -> dict[str, str]:
@@ -25,13 +28,27 @@ def snapshot(*roots: Path) -> dict[str, str]:
 
 def test_rolled_back_and_a_second_run_changes_nothing(ops: Ops, shop: Shop) -> None:
     before, commits = shop.state(), [shop.git("rev-parse", "--short=10", "HEAD")]
-    done = ops.rollback()
-    assert done.returncode == 0
+    with serving(Web()) as web:
+        ops.group_vars["notify_places"] = [{"kind": "webhook", "url": web.url()}]
+        ops.group_vars["rollback_maintenance"] = OVER
+        ops.write()
+        outside = ops.rollback()
+        assert "C001 may be rolled back in its maintenance windows only." in outside.stdout
+        assert (outside.returncode, shop.state()) == (2, before)
+        del ops.group_vars["rollback_maintenance"]
+        (ops.root / "history.sqlite").unlink()
+        ops.extra["maintenance"] = OVER
+        ops.write()
+        done = ops.rollback("-e", "outside_window=the shop is down", "-e", "notes=incident 4711")
+        assert done.returncode == 0
     assert_rolled_back(shop, before)
+    assert_told(ops, web)
     commits.append(shop.git("rev-parse", "--short=10", "HEAD"))
     assert_both_tables(ops, shop, commits, done.stdout)
     assert_private_and_complete(ops, shop)
     first = snapshot(shop.repo, ops.root / "state")
+    del ops.group_vars["notify_places"], ops.extra["maintenance"]
+    ops.write()
     again = ops.rollback()
     assert again.returncode == 0
     assert "Nothing is left to do" in again.stdout
@@ -42,6 +59,17 @@ def test_rolled_back_and_a_second_run_changes_nothing(ops: Ops, shop: Shop) -> N
     assert not any(phase["changed"] for phase in two["phases"])
     names = [phase["role"].rsplit(".")[-1] for phase in one["phases"] if phase["step"] == "main"]
     assert names == [phase["role"] for phase in ops.phases]
+
+
+def assert_told(ops: Ops, web: Web) -> None:
+    """Who is told, and what: the refusal, the start, the point of no return and the end. The history has the reason."""
+    assert web.events() == ["refused", "started", "point_of_no_return", "succeeded"]
+    [run] = ops.history()
+    last = web.got[-1].json
+    assert (last["run"], last["title"], last["hosts"]) == (run["id"], "Add invoice totals", ["shop1"])
+    assert 0 < last["downtime"] < last["duration"]
+    noted = [(note["kind"], note["text"]) for note in json.loads(run["notes"])]
+    assert noted == [("note", "incident 4711"), ("outside_window", "the shop is down")]
 
 
 def assert_both_tables(ops: Ops, shop: Shop, commits: list[str], printed: str) -> None:

@@ -13,9 +13,11 @@ from pathlib import Path
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history import Asked, Store, now_utc, utc
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history_process import this_process
 
+OVER = {"start": "2020-01-01T00:00", "end": "2020-01-02T00:00", "zone": "UTC"}
+ALWAYS = {"start": "00:00", "end": "24:00", "zone": "UTC"}
 PLANS = [
     {"change": "C001", "title": "Add totals", "hosts": ["web1", "web2", "web3", "web4"], "fault": "", "digest": "d1"},
-    {"change": "C002", "title": "Add taxes", "hosts": ["web1"], "fault": "", "digest": "d2"},
+    {"change": "C002", "title": "Add taxes", "hosts": ["web1"], "fault": "", "digest": "d2", "maintenance": [OVER]},
 ]
 # One more plan than is shown, with what tells where its change lies.
 CHANGES = [
@@ -51,7 +53,7 @@ def test_status_table(tmp_path: Path, run_tasks: t.Callable[..., str]) -> None:
         for name, where in (("there", url), ("away", AWAY))
     ]
     kept = {"dest": f"{tmp_path}/results.json", "content": "{{ {'there': there, 'away': away} | to_json }}"}
-    out = run_tasks(tmp_path, [*tasks, {"ansible.builtin.copy": kept}])
+    out = run_tasks(tmp_path, [*tasks, {"ansible.builtin.copy": kept}], rollback_maintenance=[ALWAYS])
     results = json.loads((tmp_path / "results.json").read_text())
     with_history, without = out[: out.rindex("last run (UTC)")], out[out.rindex("last run (UTC)") :]
 
@@ -68,6 +70,7 @@ def test_status_table(tmp_path: Path, run_tasks: t.Callable[..., str]) -> None:
         assert "web2 is odd: commit cafecafeca, most have beefbeefbe." in shown
         assert "under C003" in next(line for line in shown.splitlines() if "Add totals" in line)
         assert "The order to roll back in: C003, then C001." in shown
+        assert "Outside of the maintenance windows of C002. Of its maintenance windows none is still to come." in shown
         assert "web4  not asked: --limit leaves it out" in shown
     assert results["there"]["odd"] == results["away"]["odd"] == ["web2"]
     assert results["there"]["under"] == {"C001": ["C003"]}

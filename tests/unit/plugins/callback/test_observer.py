@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -19,6 +20,8 @@ import yaml
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history import Store, now_utc
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history_process import this_process
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history_spool import replay
+from ansible_collections.changeops.rollback.plugins.plugin_utils._notify_send import signature
+from ansible_collections.changeops.rollback.tests.unit.plugins.plugin_utils.places import Web, serving, silent
 
 ROOT = Path(__file__).parents[4]
 HOSTS = ("web1", "web2")
@@ -26,7 +29,7 @@ HOSTS = ("web1", "web2")
 # A small run of two phases on two hosts, with the names that the role run uses.
 PHASES = [
     {"index": 1, "id": "1-first", "name": "first", "role": "phase"},
-    {"index": 2, "id": "2-second", "name": "second", "role": "phase"},
+    {"index": 2, "id": "2-second", "name": "second", "role": "changeops.rollback.alembic_downgrade"},
 ]
 PHASE_FILE = [
     {"ansible.builtin.set_fact": {"reached": "{{ __run_phase.index }}"}},
@@ -64,6 +67,7 @@ RUN = [
             "change": "C001",
             "plan_digest": "d1",
             "url": "{{ the_url }}",
+            "require_rehearsal": "{{ needs_rehearsal | default('') }}",
         },
         "run_once": True,
     },
@@ -114,13 +118,16 @@ ROLE = {
 class Ops:
     """A folder with the small run in it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, web: Web) -> None:
         self.path = path
+        self.web = web
         self.state = path / "state"
         self.url = f"sqlite:///{path}/store/history.sqlite"
         (path / "roles" / "phase" / "tasks").mkdir(parents=True)
         local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
-        inventory = {"all": {"vars": {**local, "the_url": self.url}, "hosts": {"web1": {}, "web2": {}}}}
+        place = {"kind": "webhook", "name": "hook", "url": web.url(), "secret": "{{ lookup('env', 'HOOK_SECRET') }}"}
+        own = {"the_url": self.url, "notify_places": [place]}
+        inventory = {"all": {"vars": {**local, **own}, "hosts": {"web1": {}, "web2": {}}}}
         play = {
             "hosts": "all",
             "gather_facts": False,
@@ -138,6 +145,7 @@ class Ops:
         self.environ = {
             **os.environ,
             "XDG_STATE_HOME": str(self.state),
+            "HOOK_SECRET": "hunter2",
             "ANSIBLE_CALLBACK_PLUGINS": str(ROOT / "playbooks" / "callback_plugins"),
             "ANSIBLE_HOME": str(path / "home"),
             "ANSIBLE_SSH_ARGS": "-o ConnectTimeout=2",
@@ -172,8 +180,9 @@ class Ops:
 
 
 @pytest.fixture
-def ops(tmp_path: Path) -> Ops:
-    return Ops(tmp_path)
+def ops(tmp_path: Path) -> t.Iterator[Ops]:
+    with serving(Web()) as web:
+        yield Ops(tmp_path, web)
 
 
 def steps(run: dict[str, t.Any]) -> dict[tuple[str, int, str], str]:
@@ -203,6 +212,41 @@ def test_a_run_that_succeeds(ops: Ops) -> None:
     assert out.rstrip().splitlines()[-2].startswith("C001: succeeded in ")
     assert out.rstrip().endswith(f"ansible-playbook history_note.yml -e run={run['id']}")
     assert ops.url not in out
+    assert ops.web.events() == ["started", "point_of_no_return", "succeeded"]
+    told = ops.web.got[-1]
+    assert told.headers["X-Changeops-Signature-256"] == signature("hunter2", told.body)
+    assert (told.json["run"], told.json["hosts"], told.json["downtime"]) == (run["id"], [*HOSTS], None)
+    assert 0 < told.json["duration"] < 60
+    assert "To put the change back: ansible-playbook undo.yml -e change=C001" in told.json["next"]
+    assert run["notes"] == []
+
+
+def test_a_place_that_does_not_answer_costs_seconds_at_the_end_and_is_on_record(ops: Ops) -> None:
+    with silent() as port:
+        places = [{"kind": "slack", "name": "ops", "url": f"http://127.0.0.1:{port}/T0KEN"}, {"kind": "slak"}]
+        began = time.monotonic()
+        code, out = ops.run("-v", "-e", json.dumps({"notify_places": places}))
+        with_it = time.monotonic() - began
+    assert code == 0, out
+    [run] = ops.runs()
+    assert (run["outcome"], run["duration"] < with_it - 4.5) == ("succeeded", True), "the run itself has not waited"
+    missed = [f"ops of '{event}': it did not answer within 5 s." for event in ("point_of_no_return", "succeeded")]
+    noted = [(note["kind"], note["text"]) for note in run["notes"]]
+    assert [("not_notified", text) for text in missed] == noted[-2:]
+    assert "place 2: its `kind` is not one of" in noted[0][1]
+    words = " ".join(out.split())
+    assert all(f"Not notified: {text}" in words for text in missed)
+    assert out.index("C001: succeeded in ") < out.index("Not notified: ops of 'succeeded'"), "first how it ended"
+    assert "T0KEN" not in out + json.dumps(run)
+
+
+def test_that_a_run_was_refused_before_it_began_is_told(ops: Ops) -> None:
+    code, out = ops.run("-e", "needs_rehearsal=7d")
+    assert code == 2, out
+    [told] = ops.web.got
+    assert (told.json["event"], told.json["outcome"]) == ("refused", "refused")
+    assert "C001 was never rehearsed." in told.json["text"]
+    assert "hunter2" not in out
 
 
 def test_a_phase_that_fails_and_is_put_back(ops: Ops) -> None:
@@ -216,6 +260,7 @@ def test_a_phase_that_fails_and_is_put_back(ops: Ops) -> None:
         del expected["web1", 1, step]  # the first phase is not meant for it
     assert steps(run) == expected
     assert "C001: recovered after " in out
+    assert ops.web.events() == ["started", "point_of_no_return", "recovered"]
     assert out.rstrip().splitlines()[-2] == "The release that was being rolled back runs again."
 
 
@@ -232,6 +277,8 @@ def test_an_unreachable_host_is_refused_in_preflight(ops: Ops) -> None:
     assert code in (2, 4), out
     [run] = ops.runs()
     assert (run["outcome"], steps(run)[("web2", 1, "preflight")]) == ("refused", "unreachable"), out
+    assert ops.web.events() == ["started", "refused"]
+    assert ops.web.got[-1].json["what"] == run["summary"]
     assert run["summary"].startswith("Preflight of first stopped on web2: the host became unreachable: Failed to ")
     assert run["summary"].endswith(" No host was changed.")
 
@@ -292,6 +339,7 @@ def test_a_dry_run_is_one_row_that_says_so(ops: Ops) -> None:
     [run] = ops.runs()
     assert (run["check_mode"], run["outcome"]) == (True, "succeeded")
     assert "C001: dry run succeeded in " in out
+    assert ops.web.got == []
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 99)])
@@ -306,10 +354,13 @@ def test_a_run_that_is_ended_is_closed_as_interrupted(ops: Ops, number: int, cod
     )
     assert steps(ended) == {**all_of("preflight"), **all_of("main"), **{(h, 2, "main"): "running" for h in HOSTS}}
     assert "Next: ansible-playbook rollback.yml -e change=C001 resumes it." in out
+    assert ops.web.events() == ["started", "point_of_no_return", "interrupted"]
+    assert ops.web.got[-1].json["what"] == ended["summary"]
 
 
 def test_a_run_that_was_killed_is_found_and_resumed_by_the_next(ops: Ops) -> None:
     ops.end_in_second_phase(signal.SIGKILL)
+    assert [got.json["event"] for got in ops.web.wait_for(3)] == ["started", "point_of_no_return", "interrupted"]
     code, out = ops.run()
     assert code == 0, out
     resumed, ended = ops.runs()

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import typing as t
@@ -79,6 +80,12 @@ PLANS = st.fixed_dictionaries(
         "on_failure": st.sampled_from(ON_FAILURE),
         "schema_compatible": st.booleans(),
         "serial": st.sampled_from([1, "25%", [1, "25%", "100%"]]),
+        "maintenance": st.sampled_from(
+            [
+                [{"days": ["sat"], "start": "22:00", "end": "04:00", "zone": "UTC"}],
+                [{"start": "2026-11-28T22:00", "end": "2026-11-29T04:00", "zone": "Europe/Berlin"}],
+            ]
+        ),
         "rollback": st.fixed_dictionaries(
             {}, optional={"possible": st.booleans(), "reason": WORDS, "method": st.sampled_from(METHODS)}
         ),
@@ -90,7 +97,7 @@ PLANS = st.fixed_dictionaries(
 @st.composite
 def damaged(draw: st.DrawFn) -> dict[str, t.Any]:
     """A plan that was sound, with a few values and keys replaced by anything."""
-    plan = draw(PLANS)
+    plan = copy.deepcopy(draw(PLANS))  # a list that all examples share must not be damaged
     for _change in range(draw(st.integers(0, 3))):
         place: t.Any = plan
         while isinstance(place, (dict, list)) and place:
