@@ -270,6 +270,7 @@ class CallbackModule(CallbackBase):
         if place:
             state = {name: values[name] for name in ("before", "after") if values.get(name)}
             changed = bool(values.get("changed"))
+            status = "waiting" if status == "failed" and values.get("waiting") else status
             self._recorder.end(host.name, *place, status, changed, _cause(values, task.name), **state)
         elif bad and not task.get_vars().get("__run_told"):
             self._recorder.problem(host.name, _cause(values, task.name))

@@ -206,7 +206,8 @@ class LookupModule(LookupBase):
         if not plan.phases:
             raise AnsibleError(
                 f"{where} has method {plan.method} and no phases, so there is nothing that a playbook could run. "
-                "Follow the plan by hand, or give it phases."
+                "Follow the plan by hand, or give it phases: run_script for a script, manual_step for "
+                "what a person does."
             )
         _with_steps(plan)  # a role that cannot be found is better said before the play than in it
         inventory = self._inventory(variables)

@@ -148,6 +148,7 @@ class Commands:
         daemon: bool = False,
         errors: str = "replace",
         uid: int | None = None,
+        output: t.IO[bytes] | None = None,
     ) -> Completed:
         """Run ``argv`` and return what it printed.
 
@@ -159,6 +160,7 @@ class Commands:
             a file that is read back, so that a service that keeps the output open does not keep us waiting.
         :arg errors: what becomes of bytes that are not UTF-8, as for ``bytes.decode``.
         :arg uid: the account that it runs as, where this is root.
+        :arg output: a file that gets what it prints, instead of what is returned.
         :raises PhaseError: the program is missing, it failed (with ``check``), or it was ended at the deadline.
         """
         args = [os.fspath(a) for a in argv]
@@ -175,7 +177,7 @@ class Commands:
         if daemon:
             rc, out, err = self._run_daemon(args, cwd, environ, shown, timeout)
         else:
-            rc, out, err = self._run_piped(args, cwd, environ, shown, timeout, stdin, drop)
+            rc, out, err = self._run_piped(args, cwd, environ, shown, timeout, stdin, drop, output)
         done = Completed(args, rc, out.decode("utf-8", errors), err.decode("utf-8", "replace"))
         if check and rc != 0:
             raise PhaseError(f"'{shown}' failed with exit code {rc}: {done.said}", rc=rc, cmd=args)
@@ -246,6 +248,7 @@ class Commands:
         timeout: float | None,
         stdin: str | bytes | None,
         drop: t.Callable[[], None] | None,
+        output: t.IO[bytes] | None = None,
     ) -> tuple[int, bytes, bytes]:
         process = self._start(
             args,
@@ -253,8 +256,8 @@ class Commands:
             cwd=cwd,
             env=environ,
             stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stdout=output or subprocess.PIPE,
+            stderr=subprocess.STDOUT if output else subprocess.PIPE,
             pass_fds=self.inherit,
             preexec_fn=drop,
         )
@@ -263,7 +266,7 @@ class Commands:
             out, err = process.communicate(data, timeout=self.remaining(timeout))
         except subprocess.TimeoutExpired:
             raise self._too_long(process, shown, timeout if timeout is not None else self.timeout) from None
-        return process.returncode, out, err
+        return process.returncode, out or b"", err or b""
 
     def _run_daemon(
         self, args: list[str], cwd: t.Any, environ: dict[str, str], shown: str, timeout: float | None

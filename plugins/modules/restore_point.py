@@ -99,7 +99,7 @@ options:
   outcome:
     description: How the run ended on this host. Required for O(state=closed).
     type: str
-    choices: [succeeded, recovered, failed, refused]
+    choices: [succeeded, recovered, failed, refused, interrupted]
   keep:
     description: How many closed restore points that changed something are kept. The newest is always kept.
     type: int
@@ -221,7 +221,7 @@ def main():
             "undo": {"type": "bool", "default": False},
             "undo_run": text,
             "wait": {"type": "float", "default": 60.0},
-            "outcome": {"type": "str", "choices": ["succeeded", "recovered", "failed", "refused"]},
+            "outcome": {"type": "str", "choices": ["succeeded", "recovered", "failed", "refused", "interrupted"]},
             "keep": {"type": "int", "default": 5},
         },
         required_if=[("state", "closed", ["outcome"])],

@@ -18,6 +18,7 @@ CAN_UNDO, UNDONE = "can_undo", "undone"
 IN_UNDO = {CAN_UNDO: PREFLIGHT, RECOVER: MAIN, UNDONE: MAIN, PREFLIGHT: RECOVER, MAIN: RECOVER}
 READY, NOT_READY = "READY", "NOT READY"
 RUNNING, OK, SKIPPED, UNREACHABLE = "running", "ok", "skipped", "unreachable"
+WAITING = "waiting"  # for a person
 BAD = (FAILED, UNREACHABLE)
 
 MESSAGE_LENGTH = 500
@@ -69,13 +70,15 @@ class End:
 class Decision:
     """The outcome, some sentences about it, and whether any phase had begun to change a host.
 
-    ``kept``: hosts of batches that were done, which stay rolled back although a later batch failed.
+    ``kept``: hosts of batches that were done, which stay rolled back although a later batch failed. ``waits_at``: the
+    index of the phase that waits for a person, 0 where none does.
     """
 
     outcome: str
     summary: str
     touched: bool
     kept: frozenset[str] = frozenset()
+    waits_at: int = 0
 
 
 def shorten(text: str, length: int = MESSAGE_LENGTH) -> str:
@@ -162,6 +165,13 @@ def _interrupted(rows: t.Sequence[Row], end: End, touched: bool) -> Decision:
     return Decision(INTERRUPTED, text if touched else f"{text} No host had been changed.", touched)
 
 
+def _waiting(row: Row) -> Decision:
+    """It stopped at a step that a person has to do."""
+    name = f"{name_of(row.phase)} (phase {row.index})"
+    said = "Every host stays as it is, and services that were stopped stay stopped."
+    return Decision(INTERRUPTED, f"{name} waits for a person. {said}", True, waits_at=row.index)
+
+
 def _recovery(rows: t.Sequence[Row], started: t.Sequence[Row], end: End, kept: frozenset[str]) -> tuple[bool, str]:
     """Whether every host on which a phase began says that it is as it was, and sentences about it.
 
@@ -171,7 +181,7 @@ def _recovery(rows: t.Sequence[Row], started: t.Sequence[Row], end: End, kept: f
     """
     hosts = {row.host for row in started} - kept
     untouched = {host for host, outcome in end.closed.items() if outcome == REFUSED} - hosts
-    bad = [row for row in rows if row.step == RECOVER and row.status in BAD]
+    bad = [row for row in rows if row.step == RECOVER and row.status in (*BAD, WAITING)]
     whole = {h for h in hosts if end.closed.get(h) == RECOVERED} - {row.host for row in bad}
     recovering = any(row.step == RECOVER for row in rows)
     words = []
@@ -250,8 +260,9 @@ def decide(rows: t.Sequence[Row], end: End) -> Decision:
         return _success(started, end.undo)
     if not started:
         return _refusal(rows, end)
-    if not bad and not problem and not told & {FAILED, RECOVERED}:
-        return _interrupted(recorded, end, True)
+    waiting = [row for row in started if row.status == WAITING]
+    if not bad and (waiting or (not problem and not told & {FAILED, RECOVERED})):
+        return _waiting(waiting[-1]) if waiting else _interrupted(recorded, end, True)
     cause = _failure(bad, "{}") if bad else problem or "It failed outside its phases."
     # Hosts end differently only where batches were done before the one that failed.
     done = {host for host, outcome in end.closed.items() if outcome == SUCCEEDED} - {row.host for row in bad}

@@ -21,7 +21,10 @@ if t.TYPE_CHECKING:
     from ._windows import Window
 
 COLLECTION = "changeops.rollback"
-PHASES = ("backup", "service_stop", "alembic_downgrade", "git_revert", "config_restore", "service_start", "verify")
+PHASES = (
+    *("backup", "service_stop", "alembic_downgrade", "git_revert", "config_restore", "service_start", "verify"),
+    *("run_script", "manual_step"),
+)
 METHODS = ("automated", "git_revert", "script", "manual")
 ON_FAILURE = ("recover", "stop")
 

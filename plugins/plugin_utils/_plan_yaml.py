@@ -217,7 +217,9 @@ class _Reader:
         if _JINJA.search(text):
             self._faults.append((line, _jinja_fault(text)))
         for asked in _QUESTION.findall(text):
-            self._faults.append((line, f"{_ASKS}{asked or 'what goes here?'} Write the answer in place of the question."))
+            self._faults.append(
+                (line, f"{_ASKS}{asked or 'what goes here?'} Write the answer in place of the question.")
+            )
         tag = self._loader.resolve(yaml.ScalarNode, text, event.implicit)
         return Node(line, scalar(tag, text), text)
 

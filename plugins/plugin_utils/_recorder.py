@@ -37,6 +37,7 @@ from ._outcome import (
     RUNNING,
     SKIPPED,
     SUCCEEDED,
+    WAITING,
     Decision,
     End,
     Row,
@@ -177,7 +178,7 @@ class Recorder:
             known.finished = self._now()
             known.changed = known.changed or changed
             known.ran = known.ran or status != SKIPPED
-            if status in BAD:
+            if status in (*BAD, WAITING):
                 known.status = status
             if message:
                 known.last = shorten(redact(message))
@@ -335,7 +336,7 @@ class Recorder:
 def last_words(run: t.Mapping[str, t.Any], decision: Decision, seconds: float) -> list[str]:
     """What to show at the end of a run: how it ended, what to type next, and how to note more of it."""
     lines = _ending(run, decision, seconds)
-    if decision.touched and not run["check_mode"]:
+    if decision.touched and not decision.waits_at and not run["check_mode"]:
         lines.append(f"For the record, the cause and the fix: ansible-playbook history_note.yml -e run={run['id']}")
     return lines
 
@@ -352,7 +353,10 @@ def _ending(run: t.Mapping[str, t.Any], decision: Decision, seconds: float) -> l
         return [f"{change}: {ended} in {took}. {decision.summary} (run {run['id']})"]
     lines = [f"{change}: {ended} after {took} — {decision.summary} (run {run['id']})"]
     playbook = "undo" if undo else "rollback"
-    if decision.kept and decision.outcome == RECOVERED:
+    if decision.waits_at:
+        confirm = f"-e confirm={change}:{decision.waits_at}"
+        lines.append(f"Next, when that is done: ansible-playbook {playbook}.yml -e change={change} {confirm}")
+    elif decision.kept and decision.outcome == RECOVERED:
         lines.append(f"Next: ansible-playbook {playbook}.yml -e change={change} goes on with the hosts that are left.")
     elif decision.outcome == RECOVERED:
         lines.append(

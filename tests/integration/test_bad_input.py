@@ -158,8 +158,8 @@ REFUSALS = [
     Refusal(
         "an unknown phase",
         "changes/C001.yml:5: 'bakcup' is not a phase. Did you mean `backup`? Phases are backup, service_stop, "
-        "alembic_downgrade, git_revert, config_restore, service_start, verify; a role of your own goes in as "
-        "namespace.collection.role.",
+        "alembic_downgrade, git_revert, config_restore, service_start, verify, run_script, manual_step; a role of your "
+        "own goes in as namespace.collection.role.",
         plan_with("backup", "bakcup"),
     ),
     Refusal(
@@ -186,7 +186,8 @@ REFUSALS = [
     Refusal(
         "a change that is rolled back by hand",
         "C001 (changes/C001.yml) has method manual and no phases, so there is nothing that a playbook could run. "
-        "Follow the plan by hand, or give it phases.",
+        "Follow the plan by hand, or give it phases: run_script for a script, manual_step for what a "
+        "person does.",
         Given(plan="title: T\ndate: 2026-11-20\nhosts: shop\nrollback: {method: manual}\n"),
     ),
     Refusal(

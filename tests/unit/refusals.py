@@ -17,7 +17,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "refusals.md"
-PHASES = ("alembic_downgrade", "backup", "config_restore", "git_revert", "service_start", "service_stop", "verify")
+PHASES = (
+    *("alembic_downgrade", "backup", "config_restore", "git_revert", "manual_step", "run_script", "service_start"),
+    *("service_stop", "verify"),
+)
 HEAD = """\
 # What is refused, and what to type then
 

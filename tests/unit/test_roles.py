@@ -13,7 +13,10 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir())
-PHASES = ["alembic_downgrade", "backup", "config_restore", "git_revert", "service_start", "service_stop", "verify"]
+PHASES = [
+    *("alembic_downgrade", "backup", "config_restore", "git_revert", "manual_step", "run_script", "service_start"),
+    *("service_stop", "verify"),
+]
 STEPS = ["preflight", "main", "recover"]
 
 

@@ -9,7 +9,7 @@ from ansible_collections.changeops.rollback.plugins.plugin_utils._outcome import
 
 BOTH = frozenset({"web1", "web2"})
 ALL_DONE = {"web1": "succeeded", "web2": "succeeded"}
-IDS = {1: "1-backup", 2: "2-git_revert", 3: "3-verify"}
+IDS = {1: "1-backup", 2: "2-git_revert", 3: "3-verify", 4: "4-manual_step"}
 
 
 def rows(*lines: str) -> list[Row]:
@@ -31,6 +31,21 @@ BACK = tuple(f"{host} {index} recover ok" for index in (2, 1) for host in ("web1
 CASES = [
     ("done on all hosts", rows(*PREFLIGHTS, *BACKUPS), End(BOTH, ALL_DONE), "succeeded", "1 phase done on 2 hosts."),
     ("nothing to do", rows(*PREFLIGHTS), End(BOTH, ALL_DONE), "succeeded", "There was nothing left to do."),
+    (
+        "a person is waited for",
+        rows(*PREFLIGHTS, *BACKUPS, "web1 4 main waiting nobody has answered"),
+        End(BOTH, dict.fromkeys(BOTH, "interrupted"), failed=BOTH, problems=(("web1", "C001 is not rolled back yet"),)),
+        "interrupted",
+        "manual_step (phase 4) waits for a person. Every host stays as it is, and services that were stopped stay "
+        "stopped.",
+    ),
+    (
+        "a person is waited for on the way back",
+        rows(*PREFLIGHTS, *BACKUPS, *REVERT_FAILED, "web1 4 recover waiting nobody has answered", *BACK),
+        End(BOTH, {"web1": "failed", "web2": "recovered"}, failed=BOTH),
+        "failed",
+        f"{FAILED_TEXT} Recovery of manual_step stopped on web1: nobody has answered. Not as before: web1.",
+    ),
     (
         "not closed on every host",
         rows(*PREFLIGHTS, *BACKUPS),
