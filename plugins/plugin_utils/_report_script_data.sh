@@ -132,7 +132,7 @@ put_databases_back() {
 
 # The app's own Alembic, in $PROJECT with $PYTHON and $ALEMBIC_OPTIONS
 alembic() (
-  cd -- "$PROJECT"
+  cd -- "$PROJECT" || exit
   umask "$USUAL_UMASK"
   if ((${#PYTHON[@]} == 0)); then
     if [[ -x .venv/bin/python ]]; then PYTHON=(.venv/bin/python); else PYTHON=(uv run --no-sync python); fi

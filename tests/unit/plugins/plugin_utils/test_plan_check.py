@@ -330,7 +330,8 @@ def test_each_question_of_a_plan_is_a_fault_and_the_only_one_of_its_line() -> No
     text = (
         "title: 'QUESTION: what is it?'\ndate: 'QUESTION: when?'\nhosts: shop\nrollback:\n  possible: 'QUESTION:'\n"
         "phases:\n- role: verify\n  estimate: soon\n  vars:\n    verify_checks: |\n      see\n        QUESTION: a?\n"
-        "      QUESTION: b?\n- role: backup # QUESTION: no value, no question\n  timeout: 5m\n  hosts: 'no QUESTION: c'\n"
+        "      QUESTION: b?\n- role: backup # QUESTION: no value, no question\n  timeout: 5m\n"
+        "  hosts: 'no QUESTION: c'\n"
     )
     assert [(line, text.partition(" Write")[0]) for line, text in faults_of(text)] == [
         (1, "Not answered yet: what is it?"),
