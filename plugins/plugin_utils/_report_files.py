@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ._report_html import pages
 from ._report_markdown import documents
 from ._report_script import script
 
@@ -20,7 +21,7 @@ def files(views: t.Sequence[Values], listed: t.Sequence[Values]) -> dict[str, Fi
     :arg views: of the changes that get files of their own.
     :arg listed: of all changes, for what lists them.
     """
-    texts = documents(views, listed)
+    texts = {**documents(views, listed), **pages(views, listed)}
     scripts = {view["script"]["file"]: view["script"]["text"] for view in views if not view["fault"]}
     return {
         **{name: (text, "0644") for name, text in texts.items()},

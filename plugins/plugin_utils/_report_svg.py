@@ -21,6 +21,8 @@ from ._outcome import BAD, FAILED, INTERRUPTED, RECOVERED, REFUSED, SUCCEEDED, s
 WIDTH = 960
 LANE, BAR = 24, 16  # heights of a host's lane, and of a bar in it
 TOP, BOTTOM = 38, 28  # room above the lanes for what is marked, below them for the times
+PLANNED = "planned"
+MOST_PLANNED = 1.5  # times what was done, an estimate is shown; generous ones would leave no room for that
 NAME_LENGTH = 24  # letters of a host's name that are shown
 HISTORY_HEIGHT, HISTORY_PLOT = 176, 120
 _LETTER = 7.0  # about the width of a letter
@@ -42,7 +44,7 @@ RING = "M-6 0a6 6 0 1 0 12 0a6 6 0 1 0-12 0zM-3 0a3 3 0 1 1 6 0a3 3 0 1 1-6 0z"
 class Bar:
     """What a host did from ``start`` to ``end``, seconds since the chart begins.
 
-    ``kind``: ``preflight``, ``main``, ``recover`` or ``planned``. ``label`` stands in the bar where there is room,
+    ``kind``: ``preflight``, ``main``, ``recover`` or ``PLANNED``. ``label`` stands in the bar where there is room,
     ``title`` is the whole of it in words.
     """
 
@@ -69,6 +71,7 @@ class Run:
     outcome: str
     seconds: float | None
     day: str
+    time: str
     title: str
     aside: bool = False
 
@@ -95,8 +98,10 @@ def timeline(
     """
     names = [shorten(lane.name, NAME_LENGTH) for lane in lanes]
     left = max([len(name) for name in names], default=0) * _LETTER + 14
-    ends = [bar.end for lane in lanes for bar in lane.bars]
-    length = max([*ends, *(down or ()), no_return or 0, 1.0])
+    ends = {planned: [bar.end for lane in lanes for bar in lane.bars if (bar.kind == PLANNED) == planned]
+            for planned in (False, True)}  # fmt: skip
+    done = max([*ends[False], *(down or ()), no_return or 0, 1.0])
+    length = max(done, min(max(ends[True], default=0.0), done * MOST_PLANNED))
     foot = TOP + len(lanes) * LANE
 
     def x(seconds: float) -> float:
@@ -109,7 +114,8 @@ def timeline(
         )
         words = f"down {duration_words(down[1] - down[0])}"
         # at its end: near its beginning is the point of no return
-        _add(svg, "text", "downlabel", words, x=x(down[1]), y=TOP - 10, text_anchor="end")
+        anchor = "end" if x(down[1]) - left > len(words) * _LETTER else "start"
+        _add(svg, "text", "downlabel", words, x=x(down[1]), y=TOP - 10, text_anchor=anchor)
     for seconds in ticks(length):
         _add(svg, "path", "grid", d=f"M{x(seconds)} {TOP}V{foot}")
         anchor = "start" if seconds == 0 else "middle" if x(seconds) < WIDTH - 40 else "end"
@@ -120,7 +126,9 @@ def timeline(
         if name != lane.name:
             _add(label, "title", text=lane.name)
         for bar in lane.bars:
-            _bar(svg, bar, x(bar.start), max(x(bar.end) - x(bar.start) - 1, 2), middle - BAR / 2)
+            if bar.start < length:
+                cut = dataclasses.replace(bar, label=f"{bar.label} →", end=length) if bar.end > length else bar
+                _bar(svg, cut, x(cut.start), max(x(cut.end) - x(cut.start) - 1, 2), middle - BAR / 2)
     if no_return is not None:
         at = x(no_return)
         anchor = "end" if at > WIDTH - 150 else "start"
@@ -165,9 +173,9 @@ def history(runs: t.Sequence[Run], title: str, described: str) -> str:
         if step >= 48:
             words = duration_words(run.seconds) or "running"
             _add(group, "text", "took", words, x=x, y=y - 11, text_anchor="middle")
-        if run.day != day and (step >= 72 or number % math.ceil(72 / step) == 0):
+        if number % math.ceil(72 / step) == 0:
+            _add(svg, "text", "tick", run.time if run.day == day else run.day, x=x, y=foot + 20, text_anchor="middle")
             day = run.day
-            _add(svg, "text", "tick", run.day, x=x, y=foot + 20, text_anchor="middle")
     return ET.tostring(svg, encoding="unicode")
 
 

@@ -13,7 +13,7 @@ from ._history_process import seconds_between
 from ._history_schema import REHEARSAL
 from ._history_view import duration_words
 from ._outcome import BAD, MAIN, PREFLIGHT, RECOVER, SKIPPED
-from ._report_svg import Bar, Lane, Run, history, timeline
+from ._report_svg import PLANNED, Bar, Lane, Run, history, timeline
 
 MOST_LANES = 40
 MOST_RUNS = 30
@@ -129,7 +129,7 @@ def _planned(hosts: Hosts, phases: t.Sequence[Values]) -> list[Bar]:
         took = phase["estimate"]
         if took:
             title = f"{phase['index']} {phase['name']}, estimated {duration_words(took)}"
-            bars.append(Bar(str(phase["index"]), title, at, at + took, "planned"))
+            bars.append(Bar(str(phase["index"]), title, at, at + took, PLANNED))
             at += took
     return bars
 
@@ -149,7 +149,7 @@ def draw_history(runs: t.Sequence[Values]) -> str:
 def _run(run: Values) -> Run:
     took = f" in {duration_words(run['duration'])}" if run["duration"] is not None else ""
     title = f"{run['date']} {'dry run' if run['dry'] else run['kind']} {run['outcome'] or 'running'}{took}"
-    return Run(run["outcome"], run["duration"], run["started"][:10], title, aside(run))
+    return Run(run["outcome"], run["duration"], run["started"][:10], run["started"][11:16], title, aside(run))
 
 
 def aside(run: Values) -> bool:

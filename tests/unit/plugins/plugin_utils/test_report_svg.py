@@ -73,6 +73,16 @@ def test_what_is_marked_stands_where_it_happened() -> None:
     assert "12:01:00" in words, "the axis has the time of day"
 
 
+def test_generous_estimates_leave_room_for_what_was_done() -> None:
+    planned = [Bar("1", "1 backup, estimated 2 min", 0, 120, "planned"), Bar("2", "2 stop", 120, 600, "planned")]
+    svg = drawn(Lane("as planned", planned), Lane("web1", [Bar("1", "", 0, 10, "main"), Bar("2", "", 10, 20, "main")]))
+    [first] = rects(svg, "planned")
+    one, two = rects(svg, "main")
+    assert two[1] - one[0] > (first[1] - first[0]) / 2
+    assert first[1] <= charts.WIDTH
+    assert "1 →" in [text.text for text in svg.iter("text")], "it goes on where it is cut"
+
+
 def test_lanes_do_not_overlap_and_the_chart_is_as_high_as_they_are() -> None:
     lanes = [Lane(f"web{number}", [Bar("1", "", 0, 9, "main")]) for number in range(40)]
     svg = drawn(*lanes)
@@ -106,20 +116,20 @@ def test_a_long_name_is_cut_and_kept_whole_beside_it() -> None:
 def test_nothing_is_divided_by_no_time() -> None:
     svg = drawn(Lane("web1", [Bar("1", "", 0, 0, "main")]))
     assert rects(svg, "main")[0][1] < charts.WIDTH
-    assert ET.fromstring(charts.history([Run("refused", 0.0, "2026-11-26", "")], "Runs", "")).find("g") is not None
+    assert ET.fromstring(charts.history([Run("refused", 0.0, "2026-11-26", "", "")], "Runs", "")).find("g") is not None
 
 
 def test_runs_stand_in_their_order_as_high_as_they_took_time() -> None:
-    runs = [Run(outcome, seconds, f"2026-11-{day}", outcome) for outcome, seconds, day in
+    runs = [Run(outcome, seconds, f"2026-11-{day}", "12:00", outcome) for outcome, seconds, day in
             (("succeeded", 100.0, 1), ("failed", 50.0, 2), ("refused", 0.0, 3))]  # fmt: skip
-    svg = ET.fromstring(charts.history([*runs, Run("", None, "2026-11-04", "running")], "Runs", "All of them."))
+    svg = ET.fromstring(charts.history([*runs, Run("", None, "2026-11-3", "13:30", "running")], "Runs", "All of them."))
     marks = [one.attrib["transform"] for one in svg.iter("path") if one.get("class") == "mark"]
     places = [tuple(map(float, mark[len("translate(") : -1].split())) for mark in marks]
     left, high = zip(*places, strict=True)
     assert list(left) == sorted(left)
     assert high[1] - high[0] == charts.HISTORY_PLOT / 2
     assert high[2] - high[0] == charts.HISTORY_PLOT
-    assert {text.text for text in svg.iter("text")} > {"1 min 40 s", "50.0 s", "running", "2026-11-1"}
+    assert {text.text for text in svg.iter("text")} > {"1 min 40 s", "50.0 s", "running", "2026-11-1", "13:30"}
 
 
 def test_each_outcome_has_a_shape_of_its_own() -> None:
@@ -133,7 +143,7 @@ def test_markup_in_any_text_is_text() -> None:
     bar = Bar(evil, evil, 0, 900, "main")
     texts = [
         charts.timeline([Lane(evil, [bar])], evil, evil, NOON),
-        charts.history([Run(evil, 5.0, evil, evil)], evil, evil),
+        charts.history([Run(evil, 5.0, evil, evil, evil)], evil, evil),
         charts.mark(evil),
     ]
     for text in texts:
