@@ -180,6 +180,40 @@ upgrade_again() {
   say "  The database stands at $1, with the data from before the downgrade"
 }
 
+# --- scripts of the app's people; one with a relative path comes from the ops repository
+
+script_at() { if [[ $1 == /* ]]; then say "$1"; else say "$(dirname -- "$SELF")/$1"; fi; }
+
+has_script() {
+  [[ -x $(script_at "$1") ]] ||
+    die "There is no program $(script_at "$1"). Copy $1 there from where the plan has it, then: chmod +x $(script_at "$1")"
+}
+
+# run_script CREATES DIRECTORY SCRIPT ARGUMENT...: unless it came to its end already, or CREATES is there
+run_script() {
+  local creates=$1 directory=$2 script
+  script=$(script_at "$3")
+  shift 3
+  if [[ -e $HERE/ran || (-n $creates && -e $creates && ! -e $HERE/reached) ]]; then
+    say "  $script has nothing to do"
+    return
+  fi
+  mkdir -p "$HERE/kept"
+  : > "$HERE/reached"
+  (umask "$USUAL_UMASK" && cd -- "$directory" && ROLLBACK_KEEP=$HERE/kept "$script" "$@")
+  : > "$HERE/ran"
+}
+
+# run_back DIRECTORY SCRIPT ARGUMENT...: where the other script had begun
+run_back() {
+  local directory=$1 script reached=unfinished
+  script=$(script_at "$2")
+  shift 2
+  [[ -e $HERE/reached ]] || return 0
+  [[ ! -e $HERE/ran ]] || reached=finished
+  (umask "$USUAL_UMASK" && cd -- "$directory" && ROLLBACK_KEEP=$HERE/kept ROLLBACK_SCRIPT=$reached "$script" "$@")
+}
+
 # --- services, each as runs_N, start_N, stop_N and known_N, in the order in which they are stopped
 
 know_services() {

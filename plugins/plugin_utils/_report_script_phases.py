@@ -79,9 +79,25 @@ class Builder:
     # --- the phases of this collection
 
     def _manual_step(self, phase: Phase) -> Part:
-        text = str(phase.get("instructions", ""))
-        back = str(phase.get("recover", "") or "take back what was done by hand")
-        return Part(phase.name, "a person does it", by_hand=text, back=back)
+        back = str(phase.get("recover") or "take back what was done by hand")
+        return Part(phase.name, "a person does it", by_hand=str(phase.get("instructions", "")), back=back)
+
+    def _run_script(self, phase: Phase) -> Part:
+        given, recover = str(phase.get("script", "")), str(phase.get("recover") or "")
+        where = word(phase.get("directory", "", "rollback_repo") or "/")
+        shown = shlex.join([given, *map(str, phase.get("arguments", []))])
+        again = f"{word(recover)} {words(phase.get('recover_arguments', []))}".rstrip()
+        run = f"{where} {word(given)} {words(phase.get('arguments', []))}".rstrip()
+        return Part(
+            phase.name,
+            f"run {shown}",
+            look=[f"has_script {word(one)}" for one in (given, recover) if one],
+            phase=[f"run_script {word(phase.get('creates') or '')} {run}"],
+            undo=[f"run_back {where} {again}" if recover else "say '  What it did stays as it is.'"],
+            back=f"run {shlex.join([recover, *map(str, phase.get('recover_arguments', []))])}"
+            if recover
+            else "there is no script that puts it back",
+        )
 
     def _backup(self, phase: Phase) -> Part:
         repo = phase.get("repo", "", "rollback_repo")

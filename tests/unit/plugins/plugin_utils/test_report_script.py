@@ -294,3 +294,36 @@ def test_nothing_is_touched_where_the_revert_conflicts_or_files_are_in_the_way(t
     assert refused.returncode == 1 and "nothing was touched" in refused.stderr
     assert "conflicts" in refused.stderr
     assert repo.git("worktree", "list").count("\n") == 0
+
+
+def test_a_script_is_run_once_and_its_recover_script_where_it_had_begun(tmp_path):
+    """One of the ops repository has to lie beside the break-glass script, and nothing is touched before it does."""
+    phase = {
+        "role": "changeops.rollback.run_script",
+        "name": "run_script",
+        "host_names": ["web1"],
+        "vars": {
+            "run_script_script": "tool.sh",
+            "run_script_arguments": ["a b"],
+            "run_script_recover": f"{tmp_path}/back.sh",
+            "run_script_directory": str(tmp_path),
+        },
+    }
+    step = {"role": "changeops.rollback.manual_step", "name": "manual_step", "host_names": ["web1"]}
+    step["vars"] = {"manual_step_instructions": "Purge the queue `it's`"}
+    plan = {"change": "C001", "title": "t", "date": "", "digest": "", "phases": [phase, step]}
+    path = tmp_path / "rollback-c001.sh"
+    path.write_text(script(plan, "web1", {"rollback_state_dir": f"{tmp_path}/state"}))
+    back, tool = tmp_path / "back.sh", tmp_path / "tool.sh"
+    back.write_text('#!/bin/sh\necho "$ROLLBACK_SCRIPT $(cat "$ROLLBACK_KEEP/it")" >> log\n')
+    back.chmod(0o755)
+    missing = bash(str(path), "--yes")
+    assert missing.returncode == 1 and f"There is no program {tool}. Copy tool.sh there" in missing.stderr
+    tool.write_text('#!/bin/sh\necho "$1" >> log; echo kept > "$ROLLBACK_KEEP/it"; exit "${CODE:-0}"\n')
+    tool.chmod(0o755)
+    assert bash(str(path), "--yes", CODE="3").returncode == 3
+    waits = bash(str(path), "--yes")
+    assert waits.returncode == 1 and "Purge the queue `it's`" in waits.stdout and "--done 2" in waits.stderr
+    assert bash(str(path), "--yes", "--done", "2").returncode == 0
+    assert bash(str(path), "--back", "--yes", "--done", "2").returncode == 0
+    assert (tmp_path / "log").read_text().splitlines() == ["a b", "a b", "finished kept"]
