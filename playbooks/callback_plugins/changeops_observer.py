@@ -169,7 +169,7 @@ class CallbackModule(CallbackBase):
         variables = manager.get_vars(play=self._play, host=result.host, task=result.task)
         telling = self._telling(variables, Templar(loader=self._play.get_loader(), variables=variables), run)
         if telling:
-            telling.event("refused", what=str(result.result["msg"]))
+            telling.ended("refused", (), str(result.result["msg"]))
             for fault in telling.finish():
                 self._display.warning(f"Not notified: {fault}")
 

@@ -28,6 +28,7 @@ from ._history_view import duration_words
 from ._notify_send import SECONDS, one_line
 from ._outcome import INTERRUPTED, OUTCOMES, SUCCEEDED, shorten
 from ._plan import near
+from ._report_run import downtime
 
 STARTED, NO_RETURN, MESSAGE = "started", "point_of_no_return", "message"
 EVENTS = (STARTED, NO_RETURN, *OUTCOMES, MESSAGE)
@@ -46,6 +47,7 @@ GRACE = 0.5  # seconds beyond SECONDS for the sender to say what it knows
 _URL = re.compile(r"https?://[^\s/\\]+(?:[/?][\x21-\x7e]*)?")
 
 Json = dict[str, t.Any]
+Rows = t.Sequence[t.Mapping[str, t.Any]]
 
 
 def places_of(values: t.Any) -> tuple[list[Json], list[str]]:
@@ -125,16 +127,14 @@ class Subject:
     place: str
 
 
-def message(
-    about: Subject, event: str, at: str, next_lines: t.Sequence[str], what: str = "", **more: float | None
-) -> Json:
+def message(about: Subject, event: str, at: str, next_lines: t.Sequence[str], what: str = "", **more: t.Any) -> Json:
     """A message, as a webhook gets it; ``text`` and ``subject`` are for people.
 
     :arg event: one of `EVENTS`.
     :arg at: the time, UTC.
     :arg next_lines: what to type next.
     :arg what: what happened; at the end of a run its summary.
-    :arg more: ``duration`` and ``downtime`` in seconds, at the end of a run.
+    :arg more: at the end of a run ``duration`` and ``downtime`` in seconds, and ``down_since`` where services are down.
     """
     change, doing = about.change, DOING[about.kind]
     ended = event in OUTCOMES
@@ -155,6 +155,7 @@ def message(
         f"By: {about.by} ({about.place})" if about.by else "",
         f"Run: {about.run}" if about.run else "",
         ", ".join(word for word in took if not word.endswith(": ")) if ended else "",
+        f"Services are down since {more['down_since'][11:16]} UTC." if more.get("down_since") else "",
         *next_lines,
     ]
     said = {
@@ -172,7 +173,7 @@ def message(
         "subject": subject,
         "text": "\n".join(one_line(line) for line in lines if line),
     }
-    return {**said, "outcome": event, "duration": None, "downtime": None, **more} if ended else said
+    return {**said, "outcome": event, "duration": None, "downtime": None, "down_since": None, **more} if ended else said
 
 
 class Notifier:
@@ -233,7 +234,7 @@ class Notifier:
 
 
 class Telling:
-    """Tells of one run.
+    """Tells of one run, without waiting for it.
 
     :arg values: of ``notify_places``. What is wrong with them is told by `finish`, as what has not arrived.
     :arg clock: gives the time, as messages have it.
@@ -244,8 +245,25 @@ class Telling:
         places, self._faults = places_of(values)
         self._notifier = Notifier(places, killed(about, clock())) if places else None
 
-    def event(self, event: str, lines: t.Sequence[str] = (), what: str = "", **more: float | None) -> None:
-        """Send a message, without waiting for it; the arguments are those of `message`."""
+    def started(self) -> None:
+        self._event(STARTED)
+
+    def no_return(self, phase: str) -> None:
+        self._event(NO_RETURN, what=f"{phase} begins.")
+
+    def ended(
+        self, outcome: str, lines: t.Sequence[str], summary: str, seconds: float | None = None, phases: Rows = ()
+    ) -> None:
+        """Say how it ended.
+
+        :arg lines: what to type next.
+        :arg phases: rows of the history, for the downtime.
+        """
+        down = downtime({"phases": phases}) or {"seconds": None, "finished": True}
+        since = None if down["finished"] else down["started"]
+        self._event(outcome, lines, summary, duration=seconds, downtime=down["seconds"], down_since=since)
+
+    def _event(self, event: str, lines: t.Sequence[str] = (), what: str = "", **more: t.Any) -> None:
         if self._notifier:
             told = message(self._about, event, self._clock(), next_of(self._about, event, lines), what, **more)
             self._notifier.send(told)
@@ -266,7 +284,7 @@ def next_of(about: Subject, event: str, lines: t.Sequence[str] = ()) -> list[str
     if event == STARTED:
         return [watch]
     if event == NO_RETURN:
-        return ["Do not stop it now: if a phase fails, it is put back.", watch]
+        return ["Do not stop it from here on.", watch]
     if event == SUCCEEDED and about.kind != UNDO:
         return [f"To put the change back: ansible-playbook undo.yml -e change={about.change}", *lines]
     return list(lines)

@@ -24,7 +24,6 @@ from ._history_notes import NOT_NOTIFIED, add_notes
 from ._history_schema import REHEARSAL, ROLLBACK, UNDO
 from ._history_spool import replay, spool
 from ._history_view import duration_words
-from ._notify import NO_RETURN, STARTED, Telling
 from ._outcome import (
     BAD,
     FAILED,
@@ -44,8 +43,10 @@ from ._outcome import (
     decide,
     shorten,
 )
-from ._report_run import downtime
 from ._truth import AFTER, Truth
+
+if t.TYPE_CHECKING:
+    from ._notify import Telling  # loaded where somebody is to be told
 
 HEARTBEAT_SECONDS = 5.0
 FLUSH_SECONDS = 0.25
@@ -132,7 +133,7 @@ class Recorder:
         self._thread = threading.Thread(target=self._beat, name="changeops-heartbeat", daemon=True)
         self._thread.start()
         if telling:
-            telling.event(STARTED)
+            telling.started()
 
     def _now(self) -> str:
         return utc(self._store.clock())
@@ -156,7 +157,7 @@ class Recorder:
             and self._telling
             and (role, step, self.run["kind"]) == (f"changeops.rollback.{DESTROYS}", MAIN, ROLLBACK)
         ):
-            self._telling.event(NO_RETURN, what=f"{DESTROYS} begins.")
+            self._telling.no_return(DESTROYS)
 
     def end(
         self,
@@ -307,9 +308,8 @@ class Recorder:
         table, took = self._titled(AFTER), time.monotonic() - self._began
         words = last_words(self.run, decision, took)
         if self._telling:
-            down = downtime({"phases": [step.columns() for step in self._steps.values()]}) or {}
-            down_for = down.get("seconds") if down.get("finished") else None
-            self._telling.event(decision.outcome, words[1:], decision.summary, duration=took, downtime=down_for)
+            phases = [step.columns() for step in self._steps.values()]
+            self._telling.ended(decision.outcome, words[1:], decision.summary, took, phases)
         if self.run["kind"] == REHEARSAL and decision.outcome == SUCCEEDED:
             words += expected_words(self._phases, self._rehearsed())
         return [*([table] if table else []), *words]

@@ -20,6 +20,7 @@ import pytest
 from ansible_collections.changeops.rollback.plugins.plugin_utils._notify import (
     Notifier,
     Subject,
+    Telling,
     killed,
     message,
     next_of,
@@ -245,6 +246,39 @@ def test_what_is_no_place_is_said_without_secrets(values: t.Any, says: str) -> N
     assert len(places) == isinstance(values, list), "the others stay"
     assert any(says in fault for fault in faults), faults
     assert not any(SECRET in fault for fault in faults)
+
+
+@pytest.mark.parametrize(
+    ("steps", "words", "down_since"),
+    [
+        ("", "Duration: 1 min 5 s\nx", None),
+        ("service_stop main 02:00:10 02:00:12 ok", "Services are down since 02:00 UTC.", "2026-11-27T02:00:10Z"),
+        (
+            "service_stop main 02:00:10 02:00:12 ok, service_start main 02:00:40 02:00:50 ok",
+            "Duration: 1 min 5 s, Downtime: 40.0 s",
+            None,
+        ),
+        (
+            "service_stop main 02:00:10 02:00:12 ok, git_revert main 02:00:14 02:00:15 failed, "
+            "service_stop recover 02:01:00 02:01:10 ok",
+            "Duration: 1 min 5 s, Downtime: 1 min 0 s",
+            None,
+        ),
+    ],
+)
+def test_the_downtime_at_the_end(web: Web, steps: str, words: str, down_since: str | None) -> None:
+    phases = []
+    for number, words_of in enumerate(filter(None, steps.split(", ")), 1):
+        name, step, *times, status = words_of.split()
+        began, ended = (f"2026-11-27T{time}Z" for time in times)
+        row = {"host": "web1", "phase": f"{number}-{name}", "step": step, "status": status}
+        phases.append({**row, "started": began, "finished": ended})
+    telling = Telling(ABOUT, [{"kind": "webhook", "url": web.url()}], lambda: AT)
+    telling.ended("failed", ["x"], "It failed.", 65.2, phases)
+    assert telling.finish() == []
+    [told] = web.got
+    assert words in told.json["text"]
+    assert told.json["down_since"] == down_since
 
 
 def test_what_to_type_next() -> None:
