@@ -76,7 +76,6 @@ class ActionModule(ActionBase):
             without = str(exc)
         hosts = sorted({*found, *(host for plan in plans for host in plan["hosts"])})
         rows = [view.row(host, found[host]) if host in found else view.Row(host, said=LEFT_OUT) for host in hosts]
-        width = max(width, 80)
         known = None if without else runs
         places = [plan["place"] for plan in args["changes"] or plans if plan.get("place")]
         stack = stack_of(places, found)

@@ -14,8 +14,6 @@ description:
   - It works on the controller, so run it once.
 author:
   - changeops.rollback contributors (@changeops)
-requirements:
-  - Rich in the Python that runs Ansible, for O(format=table)
 extends_documentation_fragment:
   - changeops.rollback.history
 options:

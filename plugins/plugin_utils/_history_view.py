@@ -5,29 +5,21 @@
 
 from __future__ import annotations
 
-import io
 import json
+import textwrap
 import typing as t
 
 from ._history_notes import note_words
 from ._history_schema import REHEARSAL, ROLLBACK
 from ._outcome import name_of
+from ._table import columns
 from ._truth import both_tables
-
-try:
-    import rich.box
-    import rich.console
-    import rich.table
-    import rich.text
-except ImportError:
-    HAS_RICH = False
-else:
-    HAS_RICH = True
 
 FORMATS = ("table", "json", "markdown")
 NOTHING = "No rollback has been run yet."
 MARKDOWN_WIDTH = 120
 
+ROOM = 40  # columns that a sentence needs beside the other cells
 RUN_COLUMNS = ("run", "when (UTC)", "change", "who", "outcome", "duration", "what")
 PHASE_COLUMNS = ("host", "phase", "step", "status", "duration", "what")
 
@@ -107,31 +99,19 @@ def as_markdown(runs: t.Sequence[Run], details: bool = False) -> str:
     return "\n".join(lines)
 
 
-def _rich_table(columns: t.Sequence[str], rows: t.Iterable[t.Sequence[str]]) -> t.Any:
-    table = rich.table.Table(box=rich.box.SIMPLE_HEAD, pad_edge=False)
-    for name in columns:
-        table.add_column(name, no_wrap=name not in ("what", "who", "run"), overflow="fold")
-    for row in rows:
-        table.add_row(*(rich.text.Text(cell) for cell in row))  # as Text: a message's [brackets] are no markup
-    return table
-
-
 def as_table(runs: t.Sequence[Run], width: int, details: bool = False) -> str:
-    """The runs as a table of at most ``width`` columns. Needs Rich.
+    """The runs as a table of at most ``width`` columns.
 
     :arg details: a table of phases for each too, and how the app stood on each host before and after.
     """
     if not runs:
         return NOTHING
-    text = io.StringIO()
-    console = rich.console.Console(file=text, width=max(width, 80), no_color=True)
-    console.print(_rich_table(RUN_COLUMNS, [run_cells(run) for run in runs]))
+    lines = columns(RUN_COLUMNS, [run_cells(run) for run in runs], width, ROOM)
     for run in runs if details else ():
-        console.print(
-            f"{run['id']}, by {run['executed_by']} from {run['executed_from']}", markup=False, highlight=False
-        )
-        console.print(_rich_table(PHASE_COLUMNS, [phase_cells(row) for row in run["phases"]]))
+        said = f"{run['id']}, by {run['executed_by']} from {run['executed_from']}"
+        lines += ["", *textwrap.wrap(said, width, subsequent_indent="  "), ""]
+        lines += columns(PHASE_COLUMNS, [phase_cells(row) for row in run["phases"]], width, ROOM)
         if run["notes"]:
-            console.print(_rich_table(NOTE_COLUMNS, [note_cells(note) for note in run["notes"]]))
-        text.write(f"{both_tables(run.get('truth') or {}, max(width, 80))}\n")
-    return "\n".join(line.rstrip() for line in text.getvalue().strip("\n").splitlines())
+            lines += ["", *columns(NOTE_COLUMNS, [note_cells(note) for note in run["notes"]], width, ROOM)]
+        lines += ["", both_tables(run.get("truth") or {}, width)]
+    return "\n".join(lines).rstrip()

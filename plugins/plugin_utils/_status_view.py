@@ -17,6 +17,7 @@ from ..module_utils._words import age, listed
 from ._history_schema import UNDO
 from ._stack import Stack
 from ._stack_view import orders, under
+from ._table import columns
 
 Values = t.Mapping[str, t.Any]
 
@@ -96,7 +97,7 @@ def plans_table(
         last.append(rehearsed.get(plan["change"], "?"))
         cells.append([plan["change"], *last, *([lies[plan["change"]]] if any(lies.values()) else []), plan["title"]])
     stacked = ["stack"] if any(lies.values()) else []
-    lines = _columns(["change", "last run (UTC)", "age", "outcome", "rehearsed", *stacked, "title"], cells, width)
+    lines = columns(["change", "last run (UTC)", "age", "outcome", "rehearsed", *stacked, "title"], cells, width)
     notes = [f"{plan['change']}: {plan['fault']}" for plan in plans if plan["fault"]]
     notes += orders(stack, lies)
     return "\n".join([*lines, *_notes(notes, width)])
@@ -130,7 +131,7 @@ def truth_table(rows: t.Sequence[Row], width: int) -> str:
         cells.append([row.host, *whole, cell(row, "services", "services")])
         if "environment" in row.found["unread"]:
             footnotes.append(f"{row.host}, environment: {row.found['unread']['environment']}")
-    lines = _columns(["host", *(column for _kind, column in kinds), "services"], cells, width)
+    lines = columns(["host", *(column for _kind, column in kinds), "services"], cells, width)
     numbered = [f"({number}) {text}" for number, text in enumerate(footnotes, 1)]
     return "\n".join([*lines, *_notes(numbered, width), *_notes(list(_differences(rows, odd)), width)])
 
@@ -221,20 +222,6 @@ def differing(one: Row, other: Row) -> list[str]:
     """The config files whose content differs between two hosts, or between two moments."""
     mine, theirs = one.found["files"], other.found["files"]
     return sorted(name for name in {*mine, *theirs} if mine.get(name) != theirs.get(name))
-
-
-def _columns(head: t.Sequence[str], rows: t.Sequence[t.Sequence[str]], width: int) -> list[str]:
-    """Rows below their heads. The last cell of a row takes what is left of the width, and further lines if need be."""
-    last = len(head) - 1
-    whole = [row for row in rows if len(row) > last]
-    wide = [max(len(row[column]) for row in [head, *whole]) for column in range(last)]
-    wide[0] = max(len(row[0]) for row in [head, *rows])
-    lines = []
-    for row in [list(head), ["-" * size for size in [*wide, len(head[-1])]], *rows]:
-        start = "  ".join(cell.ljust(size) for cell, size in zip(row[:-1], wide, strict=False)) + "  "
-        parts = textwrap.wrap(row[-1], max(width - len(start), 20), break_on_hyphens=False) or [""]
-        lines += [(start + parts[0]).rstrip(), *(" " * len(start) + part for part in parts[1:])]
-    return lines
 
 
 def _notes(notes: t.Sequence[str], width: int) -> list[str]:

@@ -60,7 +60,7 @@ def test_durations(seconds: float | None, words: str) -> None:
     assert duration_words(seconds) == words
 
 
-@pytest.mark.parametrize("width", [80, 100, 160])
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 160])
 def test_a_table_fits_its_width_and_loses_no_words(width: int) -> None:
     text = as_table([RUN, OTHER], width, details=True)
     lines = text.splitlines()
