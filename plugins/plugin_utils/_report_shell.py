@@ -11,7 +11,7 @@ import re
 import shlex
 import typing as t
 
-from ..module_utils._redact import redact
+from ..module_utils._redact import MASK, redact
 
 Values = t.Mapping[str, t.Any]
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -45,7 +45,7 @@ def word(value: t.Any, before: str = "") -> str:
     shown = redact(text)
     if before.startswith("-") and redact(f"{before} {text}") != f"{before} {text}":
         shown = f"the value of {before}"
-    if shown == text:
+    if shown == text and MASK not in text:  # what comes from a vault is masked already
         return shlex.quote(text)
     name = f"SECRET_{hashlib.sha256(shown.encode()).hexdigest()[:6].upper()}"
     plain = re.sub(r"[^\w :/@.,*-]", "_", shown)
@@ -102,7 +102,7 @@ class Phase:
         files = self.get("environment_files", [], "rollback_environment_files")
         lines = [f"environment {word(file)}" for file in files]
         for name, value in (self.values.get("environment") or {}).items():
-            if redact(f"{name}={value}") != f"{name}={value}":
+            if MASK in str(value) or redact(f"{name}={value}") != f"{name}={value}":
                 lines.append(
                     f': "${{{name}:?is not in this script, as it may be secret. See the plan, then export it}}"'
                 )

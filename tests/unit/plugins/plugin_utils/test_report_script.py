@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.changeops.rollback.plugins.module_utils._env_file import read_environment
+from ansible_collections.changeops.rollback.plugins.module_utils._redact import MASK
 from ansible_collections.changeops.rollback.plugins.plugin_utils._plan_check import check_plan
 from ansible_collections.changeops.rollback.plugins.plugin_utils._report_script import script
 
@@ -129,8 +130,8 @@ CASES = [
         id="relative_revision",
     ),
     pytest.param(
-        [{**DOWNGRADE, "environment": {"DB_PASSWORD": "hunter2", "TENANT": "a b"}}, "verify"],
-        [r"DB_PASSWORD:\?", r"export TENANT='a b'"],
+        [{**DOWNGRADE, "environment": {"DB_PASSWORD": "hunter2", "VAULT": MASK, "TENANT": "a b"}}, "verify"],
+        [r"DB_PASSWORD:\?", r"VAULT:\?", r"export TENANT='a b'"],
         id="environment",
     ),
     pytest.param(
