@@ -11,7 +11,7 @@ import typing as t
 
 from ._history_notes import note_words
 from ._history_schema import REHEARSAL, ROLLBACK
-from ._outcome import name_of
+from ._outcome import name_of, sentence
 from ._table import columns
 from ._truth import both_tables
 
@@ -51,7 +51,7 @@ def _what(run: Run) -> str:
     words = [f"({', '.join(kind)})" if kind else "", run["summary"]]
     if run["resumes"]:
         words.append(f"Resumed {run['resumes']}.")
-    words.extend(note_words(note) for note in run["notes"])
+    words.extend(sentence(note_words(note)) for note in run["notes"])
     return " ".join(word for word in words if word)
 
 
