@@ -25,20 +25,23 @@ import gc
 import os
 import shutil
 import signal
+import sys
 import typing as t
 
 from ansible.plugins.callback import CallbackBase
 from ansible.plugins.loader import filter_loader, test_loader
 from ansible.template import Templar
+from ansible_collections.changeops.rollback.plugins.plugin_utils._events import (
+    OPENED_BY,
+    VALIDATES,
+    before_signals,
+    cause_of,
+    is_work,
+    place_of,
+)
 
-OPENED_BY = "changeops.rollback.history"
 CLOSED_BY = "changeops.rollback.restore_point"
 READ_BY = "changeops.rollback.status"
-# Tasks of this role around a phase are no work of the phase, unless they fail.
-RUN_ROLE = "changeops.rollback.run"
-INCLUDES = ("include_role", "include_tasks")
-VALIDATES = "ansible.builtin.validate_argument_spec"  # comes first in a role, and says nothing of its phase
-TASK_FAILED = "Task failed: "
 STEPS = ("preflight", "rehearse", "main", "recover", "can_undo", "undone")  # those that are on record
 # What the templates of a run use. Each task on each host is a fork of this process, which finds what is loaded here.
 # One of Ansible's own brings all of them.
@@ -57,23 +60,6 @@ def _harmless(method: t.Callable[..., None]) -> t.Callable[..., None]:
             self._warn_once(f"The history may lack a part of this run: {type(exc).__name__}: {exc}.")
 
     return wrapper
-
-
-def _is_work(task: t.Any) -> bool:
-    """Whether ``task`` stands in a phase's own role."""
-    role = task._role and task._role.get_name(include_role_fqcn=True)
-    return bool(role) and role != RUN_ROLE and task.action.rpartition(".")[2] not in INCLUDES
-
-
-def _cause(result: t.Mapping[str, t.Any], task: str) -> str:
-    """The message of a result, or of the first item of a loop that failed, without what says only that it failed."""
-    if result.get("timedout"):  # by the keyword of that name, which ends Ansible's part of the task only
-        period = result["timedout"].get("period")
-        return f"'{task}' was given up after {period} s, and what it started may still run there."
-    for item in result.get("results") or ():
-        if isinstance(item, dict) and (item.get("failed") or item.get("unreachable")) and item.get("msg"):
-            return str(item["msg"]).removeprefix(TASK_FAILED)
-    return str(result.get("msg") or result.get("censored") or "").removeprefix(TASK_FAILED)
 
 
 class CallbackModule(CallbackBase):
@@ -102,6 +88,14 @@ class CallbackModule(CallbackBase):
             with contextlib.suppress(Exception):
                 self._display.warning(message)
 
+    def _say(self, text: str) -> None:
+        """A sentence, in lines that fit where it is a terminal; a table fits already."""
+        from ansible_collections.changeops.rollback.plugins.plugin_utils._progress import wrapped
+
+        if sys.stdout.isatty() and "\n" not in text:
+            text = wrapped(text, shutil.get_terminal_size().columns, "  ")
+        self._display.display(text)
+
     # The life of a run
 
     @_harmless
@@ -122,7 +116,7 @@ class CallbackModule(CallbackBase):
         url = store_url(*(templar.template(value) for value in given), os.environ)
         hosts = variables["ansible_play_hosts_all"]
         spool_dir = state_dir(os.environ) / "spool"
-        width = max(shutil.get_terminal_size((120, 24)).columns, 80)
+        width = shutil.get_terminal_size((120, 24)).columns
         phases = (variables.get("rollback_plan") or {}).get("phases", ())
         telling = self._telling(variables, templar, result.result["run"])
         self._recorder = Recorder(
@@ -138,10 +132,9 @@ class CallbackModule(CallbackBase):
         run = result.result["run"]
         for words in (run["rehearsed"] if run["kind"] == "rollback" else "", run.get("window")):
             if words:
-                self._display.display(words)
+                self._say(words)
         atexit.register(self._close, False)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._previous[number] = signal.signal(number, self._on_signal)
+        self._previous = before_signals((signal.SIGTERM, signal.SIGINT), self._on_signal)
         self._load_plugins()
 
     def _telling(self, variables: t.Mapping[str, t.Any], templar: t.Any, run: t.Mapping[str, t.Any]) -> t.Any:
@@ -173,17 +166,10 @@ class CallbackModule(CallbackBase):
             for fault in telling.finish():
                 self._display.warning(f"Not notified: {fault}")
 
-    def _on_signal(self, number: int, frame: t.Any) -> None:
-        previous = self._previous.get(number)
-        if os.getpid() == self._pid:
-            self._signal = signal.Signals(number).name
-            if number != signal.SIGINT:  # this one ends the process at once; SIGINT unwinds it and comes to atexit
-                self._close(False)
-        if callable(previous):
-            previous(number, frame)
-        else:
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
+    def _on_signal(self, number: int) -> None:
+        self._signal = signal.Signals(number).name
+        if number != signal.SIGINT:  # this one ends the process at once; SIGINT unwinds it and comes to atexit
+            self._close(False)
 
     @_harmless
     def _close(self, finished: bool, failed: t.Iterable[str] = ()) -> None:
@@ -191,7 +177,7 @@ class CallbackModule(CallbackBase):
             return
         recorder, self._recorder = self._recorder, None
         for line in recorder.close(finished, failed, self._signal):
-            self._display.display(line)
+            self._say(line)
         for fault in recorder.told(self._signal):
             self._display.warning(f"Not notified: {fault}")
         if not self._signal:
@@ -217,7 +203,7 @@ class CallbackModule(CallbackBase):
 
     @_harmless
     def v2_runner_on_start(self, host: t.Any, task: t.Any) -> None:
-        if self._recorder and _is_work(task):
+        if self._recorder and is_work(task):
             self._begin(host, task)
 
     def v2_runner_on_ok(self, result: t.Any) -> None:
@@ -234,13 +220,11 @@ class CallbackModule(CallbackBase):
 
     def _begin(self, host: t.Any, task: t.Any) -> tuple[int, str] | None:
         """The phase's index and the step that ``task`` belongs to, noted as begun; None outside phases."""
-        variables = task.get_vars()
-        phase, step = variables.get("__run_phase"), variables.get("__run_step")
-        if not isinstance(phase, dict) or step not in STEPS:
+        place = place_of(task)
+        if place is None or place.step not in STEPS:
             return None
-        index = int(phase["index"])
-        self._recorder.begin(host.name, index, str(phase["id"]), str(phase["role"]), str(step))
-        return index, str(step)
+        self._recorder.begin(host.name, *place)
+        return place.number, place.step
 
     @_harmless
     def _ended(self, result: t.Any, status: str) -> None:
@@ -261,8 +245,8 @@ class CallbackModule(CallbackBase):
             if table:
                 self._display.display(table)
         if status == "unreachable":
-            self._recorder.away(host.name, _cause(values, task.name))
-        if not bad and not _is_work(task):
+            self._recorder.away(host.name, cause_of(values, task.name))
+        if not bad and not is_work(task):
             return
         if action == VALIDATES and not bad:
             status, values = "skipped", {}
@@ -271,6 +255,6 @@ class CallbackModule(CallbackBase):
             state = {name: values[name] for name in ("before", "after") if values.get(name)}
             changed = bool(values.get("changed"))
             status = "waiting" if status == "failed" and values.get("waiting") else status
-            self._recorder.end(host.name, *place, status, changed, _cause(values, task.name), **state)
+            self._recorder.end(host.name, *place, status, changed, cause_of(values, task.name), **state)
         elif bad and not task.get_vars().get("__run_told"):
-            self._recorder.problem(host.name, _cause(values, task.name))
+            self._recorder.problem(host.name, cause_of(values, task.name))

@@ -43,6 +43,7 @@ from ._outcome import (
     decide,
     shorten,
 )
+from ._report_run import downtime
 from ._truth import AFTER, Truth
 
 if t.TYPE_CHECKING:
@@ -306,9 +307,10 @@ class Recorder:
             if free:
                 self._lock.release()
         table, took = self._titled(AFTER), time.monotonic() - self._began
-        words = last_words(self.run, decision, took)
+        phases = [step.columns() for step in self._steps.values()]
+        down = downtime({"phases": phases}) or {}
+        words = last_words(self.run, decision, took, down.get("seconds") if down.get("finished") else None)
         if self._telling:
-            phases = [step.columns() for step in self._steps.values()]
             self._telling.ended(decision.outcome, words[1:], decision.summary, took, phases)
         if self.run["kind"] == REHEARSAL and decision.outcome == SUCCEEDED:
             words += expected_words(self._phases, self._rehearsed())
@@ -333,16 +335,22 @@ class Recorder:
         return found
 
 
-def last_words(run: t.Mapping[str, t.Any], decision: Decision, seconds: float) -> list[str]:
-    """What to show at the end of a run: how it ended, what to type next, and how to note more of it."""
-    lines = _ending(run, decision, seconds)
+def last_words(run: t.Mapping[str, t.Any], decision: Decision, seconds: float, down: float | None = None) -> list[str]:
+    """What to show at the end of a run: how it ended, what to type next, and how to see and to note more of it.
+
+    :arg seconds: that it took in all, and
+    :arg down: those of them that services were stopped.
+    """
+    lines = _ending(run, decision, duration_words(seconds) + (f", down for {duration_words(down)}" if down else ""))
     if decision.touched and not decision.waits_at and not run["check_mode"]:
+        record, document = f"history.yml -e run={run['id']}", f"report.yml -e change={run['change']}"
+        lines.append(f"What happened: ansible-playbook {record}; as a document: ansible-playbook {document}")
         lines.append(f"For the record, the cause and the fix: ansible-playbook history_note.yml -e run={run['id']}")
     return lines
 
 
-def _ending(run: t.Mapping[str, t.Any], decision: Decision, seconds: float) -> list[str]:
-    change, took = run["change"], duration_words(seconds)
+def _ending(run: t.Mapping[str, t.Any], decision: Decision, took: str) -> list[str]:
+    change = run["change"]
     if run["kind"] == REHEARSAL:
         return [f"{change}: {decision.summary} (rehearsed in {took}, run {run['id']})"]
     undo = run["kind"] == UNDO

@@ -209,7 +209,7 @@ def test_a_run_that_succeeds(ops: Ops) -> None:
         "never mind, token=********",
     )
     assert first["duration"] >= 0
-    assert out.rstrip().splitlines()[-2].startswith("C001: succeeded in ")
+    assert out.rstrip().splitlines()[-3].startswith("C001: succeeded in ")
     assert out.rstrip().endswith(f"ansible-playbook history_note.yml -e run={run['id']}")
     assert ops.url not in out
     assert ops.web.events() == ["started", "point_of_no_return", "succeeded"]
@@ -261,7 +261,7 @@ def test_a_phase_that_fails_and_is_put_back(ops: Ops) -> None:
     assert steps(run) == expected
     assert "C001: recovered after " in out
     assert ops.web.events() == ["started", "point_of_no_return", "recovered"]
-    assert out.rstrip().splitlines()[-2] == "The release that was being rolled back runs again."
+    assert out.rstrip().splitlines()[-3] == "The release that was being rolled back runs again."
 
 
 def test_an_unreachable_host_is_refused_in_preflight(ops: Ops) -> None:
