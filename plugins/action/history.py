@@ -33,6 +33,7 @@ from ansible_collections.changeops.rollback.plugins.plugin_utils._history_notes 
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history_process import this_process, who
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history_schema import KINDS, ROLLBACK
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history_spool import open_store
+from ansible_collections.changeops.rollback.plugins.plugin_utils._history_times import expected
 from ansible_collections.changeops.rollback.plugins.plugin_utils._plan_check import seconds
 from ansible_collections.changeops.rollback.plugins.plugin_utils._windows import gate, outside_words, why_outside
 
@@ -145,6 +146,16 @@ class ActionModule(ActionBase):
         signed = {"at": utc(store.clock()), "by": who(variables, os.environ)[0]}
         return [{**signed, "kind": kind, "text": text} for kind, text in given.items()]
 
+    def _expected(self, store: Store, asked: Asked, plan: t.Any) -> dict[str, tuple[float, str]]:
+        """How long each phase is going to take. It is only shown, so nothing depends on it."""
+        if asked.kind != ROLLBACK or not plan:
+            return {}
+        try:
+            with store.transaction() as connection:
+                return expected(connection, asked.change, plan)
+        except HistoryError:
+            return {}
+
     def _open(self, store: Store, args: dict[str, t.Any], variables: dict[str, t.Any]) -> dict[str, t.Any]:
         person, place = who(variables, os.environ)
         given = {NOTE: args["note"]} if args["note"] else {}
@@ -171,6 +182,7 @@ class ActionModule(ActionBase):
         opened = store.open_run(asked, this_process(os.getppid()))
         run = {name: opened[name] for name in RETURNED}
         run["resumed"] = run["resumes"] is not None
+        run["expected"] = self._expected(store, asked, variables.get("rollback_plan"))
         run["window"] = window if allowed else f"{why_outside(run, reason)} {window}"
         words = f"Opened run {run['id']}"
         words += f", which goes on with {run['resumes']}." if run["resumed"] else "."

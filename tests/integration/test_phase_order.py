@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -44,9 +45,12 @@ def run(tmp_path: Path):
     (tmp_path / "changes").mkdir()
     (tmp_path / "changes" / "C001.yml").write_text(yaml.safe_dump(plan, sort_keys=False))
 
-    def call(fail: str = "", playbook: str = "changeops.rollback.rollback") -> tuple[int, list[list[str]]]:
+    def call(
+        fail: str = "", playbook: str = "changeops.rollback.rollback", **settings: str
+    ) -> tuple[int, list[list[str]]]:
         environ = {
             **os.environ,
+            **settings,
             "ANSIBLE_COLLECTIONS_PATH": str(HERE / "collections"),
             "ANSIBLE_CONFIG": str(HERE / "ansible.cfg"),
             "HOME": str(tmp_path),
@@ -75,11 +79,27 @@ ALL, TWO = HOSTS, ["h1", "h2"]
 PREFLIGHT = [("preflight", "one", ALL), ("preflight", "two", TWO), ("preflight", "three", ALL)]
 
 
-@pytest.mark.parametrize("attempt", range(2))
-def test_no_host_starts_a_phase_before_every_host_has_finished_the_one_before(run, attempt: int) -> None:
-    code, lines = run()
+SHOWN = [
+    r"C001: roll back “Order” on 3 hosts, 3 phases \(run .*\)",
+    r"ok +preflight +3 of 3 phases .*",
+    r"ok +step +3 of 3 hosts .*",
+    r"ok +step +2 of 2 hosts .*",
+    r"ok +step +3 of 3 hosts .*",
+    r"C001: succeeded in .*",
+]
+
+
+@pytest.mark.parametrize("callback", ["default", "changeops.rollback.progress"])
+def test_no_host_starts_a_phase_before_every_host_has_finished_the_one_before(run, capsys, callback: str) -> None:
+    code, lines = run(ANSIBLE_STDOUT_CALLBACK=callback)
     assert code == 0
     assert barriers(lines) == [*PREFLIGHT, ("main", "one", ALL), ("main", "two", TWO), ("main", "three", ALL)]
+    out = capsys.readouterr().out
+    if callback != "default":
+        shown = iter(out.splitlines())
+        for pattern in SHOWN:
+            assert any(re.fullmatch(pattern, line) for line in shown), f"{pattern} is not there, or not in its place"
+        assert "TASK [" not in out and "PLAY" not in out
 
 
 @pytest.mark.parametrize(
