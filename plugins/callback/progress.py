@@ -236,7 +236,7 @@ class CallbackModule(Default):
         if first != host and len(cause) > SAME:
             cause, values = f"as on {first}", {}
         word = "waiting" if status == "waiting" else "failed"
-        self._say(f"{word:<7} {_view().failure(f'{at}{host}', values, cause, self._width)}", status)
+        self._say(_view().failure(f"{word:<7} {at}{host}", values, cause, self._width), status)
 
     # Ansible's events
 

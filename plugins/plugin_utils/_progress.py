@@ -30,6 +30,10 @@ STATUS_WIDTH = 7
 
 _CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b.|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
+# What is to be copied in one piece, and what holds it together while lines are made.
+_COMMAND = re.compile(r"ansible-playbook \S+(?: -e \S+)*")
+_KEPT = "\N{NO-BREAK SPACE}"
+
 Values = t.Mapping[str, t.Any]
 
 
@@ -261,7 +265,7 @@ def done_line(piece: Piece, seconds: float, wide: int, width: int, status: str =
 def failure(where: str, result: Values, cause: str, width: int) -> str:
     """What failed where, why in full, and what the program said that failed, without secrets.
 
-    :arg where: the phase or task and the host, as in ``git_revert on web2``.
+    :arg where: how it ended, the phase or task and the host, as in ``failed  git_revert on web2``.
     :arg result: of the task, for what a program wrote.
     """
     text = wrapped(f"{where}: {plain(redact(cause)) or 'it gave no reason'}", width, "  ")
@@ -292,14 +296,14 @@ def plain(text: str) -> str:
 
 
 def wrapped(text: str, width: int, indent: str = "") -> str:
-    """Text in lines of at most ``width``, with its own line ends; words stay whole, so that a command can be copied.
+    """Text in lines of at most ``width``, with its own line ends; words and commands of Ansible's stay whole.
 
     :arg width: 0 for a log, where a line may be as long as it is.
     :arg indent: of what goes on on a further line.
     """
-    lines = text.splitlines() or [""]
+    lines = _COMMAND.sub(lambda match: match[0].replace(" ", _KEPT), text).splitlines() or [""]
     if not width:
-        return "\n".join([lines[0], *(f"{indent}{line}" for line in lines[1:])])
+        return "\n".join([lines[0], *(f"{indent}{line}" for line in lines[1:])]).replace(_KEPT, " ")
     filled = [
         textwrap.fill(
             line,
@@ -311,4 +315,4 @@ def wrapped(text: str, width: int, indent: str = "") -> str:
         )
         for number, line in enumerate(lines)
     ]
-    return "\n".join(filled)
+    return "\n".join(filled).replace(_KEPT, " ")

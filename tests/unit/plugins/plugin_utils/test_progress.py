@@ -232,6 +232,7 @@ def test_a_failure_says_all(result: dict, cause: str, text: str) -> None:
 def test_a_command_can_be_copied() -> None:
     command = "ansible-playbook rollback.yml -e change=C001"
     assert wrapped(f"Next: {command}", 0) == f"Next: {command}"
+    assert wrapped(f"Then do it: {command} resumes it.", 50, "  ") == f"Then do it:\n  {command}\n  resumes it."
     assert wrapped("see /srv/a/very/long/path/that/is/longer/than/that", 20).splitlines()[1].startswith("/srv/a/very")
     assert verdict("C001 was not rolled back: a | b | Everything was put back.") == "Everything was put back."
 
