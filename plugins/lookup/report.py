@@ -93,7 +93,7 @@ from ansible_collections.changeops.rollback.plugins.plugin_utils._report_run imp
 from ansible_collections.changeops.rollback.plugins.plugin_utils._report_view import fault_view, view
 
 LAST = 50  # runs of each change
-REACHED = ("ansible_user", "ansible_become", "ansible_become_user")
+OTHERS = ("ansible_user", "ansible_become", "ansible_become_user", "notify_places")
 
 
 class LookupModule(PlanLookup):
@@ -141,7 +141,7 @@ class LookupModule(PlanLookup):
         for host in dict.fromkeys(host for pattern in plan.patterns for host in _match(inventory, pattern)):
             known = (variables.get("hostvars") or {}).get(host) or {}
             found[host] = {}
-            for name in [name for name in known if name.startswith(names) or name in REACHED]:
+            for name in [name for name in known if name.startswith(names) or name in OTHERS]:
                 try:
                     found[host][name] = public(known[name])
                 except AnsibleError:

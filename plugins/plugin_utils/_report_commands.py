@@ -154,7 +154,8 @@ def _git_revert(of: Options, _plan: Values) -> list[str]:
     repo, method = of.get("repo", "rollback_repo", ""), of.get("method", default="revert")
     if method == "release":
         to = of.get("to", default="") or f"<the release before {of.get('from', default='')}>"
-        return [f"ln -sfn releases/{to} {typed([repo])}"]
+        link = repo if repo.rstrip("/").endswith("/current") else f"{repo.rstrip('/')}/current"
+        return [f"ln -sfn releases/{to} {typed([link])}"]
     mainline = of.get("mainline", default=0)
     if method == "checkout":
         lines = [typed(["git", "-C", repo, "checkout", of.get("to", default="")])]
@@ -243,6 +244,19 @@ _CHECKS: dict[str, t.Callable[[Values], list[str]]] = {
     "rows": lambda of: _sql(of, *(f"SELECT count(*) FROM {one}" for one in of.get("tables") or ["<each table>"])),  # noqa: S608
     "content": lambda of: _sql(of, f"SELECT {', '.join(of.get('columns') or ['*'])} FROM {of.get('table')}"),  # noqa: S608
 }
+
+
+def _run_script(of: Options, _plan: Values) -> list[str]:
+    where = of.get("directory", "rollback_repo", "")
+    lines = [typed(["cd", where])] if where else []
+    return [*lines, typed([of.get("script", default=""), *of.items("arguments")])]
+
+
+def _manual_step(of: Options, _plan: Values) -> list[str]:
+    lines = str(of.get("instructions", default="")).splitlines()
+    return ["# a person does this:", *(f"#   {line}".rstrip() for line in lines)]
+
+
 _KNOWN: dict[str, t.Callable[[Options, Values], list[str]]] = {
     "backup": _backup,
     "service_stop": _service_stop,
@@ -251,4 +265,6 @@ _KNOWN: dict[str, t.Callable[[Options, Values], list[str]]] = {
     "config_restore": _config_restore,
     "service_start": _service_start,
     "verify": _verify,
+    "run_script": _run_script,
+    "manual_step": _manual_step,
 }

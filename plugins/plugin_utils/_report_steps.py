@@ -154,15 +154,12 @@ class Steps:
         return [redact(note["text"]) for note in notes if note.get("kind", "note") in kinds]
 
     def _prepared(self) -> list[Box]:
-        windows = [
-            " ".join(str(value) for value in one.values() if value) for one in self.plan.get("maintenance") or ()
-        ]
-        notified = self.of("notify")
+        windows = list(dict.fromkeys(map(_window_words, self._windows())))
         before = self.truth.get("before") or []
         return [
             self._phase_box("Backup current state", "backup"),
-            self._phase_box("Notify stakeholders", "notify") if notified else self._told(),
-            box("Schedule maintenance window", bool(windows), windows or ["no maintenance window in the plan"]),
+            self._told(),
+            box("Schedule maintenance window", bool(windows), windows or ["no maintenance window is named"]),
             box(
                 "Document current state",
                 bool(before),
@@ -174,8 +171,17 @@ class Steps:
             ),
         ]
 
+    def _windows(self) -> list[Values]:
+        mine = self.plan.get("maintenance") or [
+            one
+            for host in self.hosts.values()
+            for one in host.get("rollback_maintenance") or []
+            if isinstance(one, dict)
+        ]
+        return list(mine)
+
     def _told(self) -> Box:
-        places = [place for host in self.hosts.values() for place in host.get("rollback_notify") or []]
+        places = [place for host in self.hosts.values() for place in host.get("notify_places") or []]
         missed = self._notes("not_notified")
         said = "places are told at the start and at the end" if places else "no place to tell in the inventory"
         return box("Notify stakeholders", bool(places) and bool(self.run) and not missed, [said, *missed])
@@ -252,6 +258,11 @@ class Steps:
             box("Analyze failure", bool(causes), causes or [command and f"{command} -e cause=..."]),
             box("Plan fix", bool(fixes), fixes or [command and f"{command} -e fix=..."]),
         ]
+
+
+def _window_words(window: Values) -> str:
+    days = f"{listed([str(day) for day in window['days']])}, " if window.get("days") else ""
+    return f"{days}{window.get('start')} to {window.get('end')}, {window.get('zone')}"
 
 
 def _is_env(item: Values) -> bool:

@@ -201,7 +201,7 @@ class Ops:
         (self.root / "changes").mkdir(exist_ok=True)
         # Ansible looks for results every millisecond, which is a fifth of the controller's work.
         (self.root / "ansible.cfg").write_text("[defaults]\ninventory = inventory\ninternal_poll_interval = 0.02\n")
-        for name in ("rollback", "rehearse", "undo", "history", "status", "new_change"):
+        for name in ("rollback", "rehearse", "undo", "history", "status", "new_change", "report"):
             (self.root / f"{name}.yml").write_text(
                 f"---\n- name: Run {name}\n  ansible.builtin.import_playbook: changeops.rollback.{name}\n"
             )
