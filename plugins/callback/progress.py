@@ -133,13 +133,15 @@ class CallbackModule(Default):
         self._board = _view().Board(run, self._plan, time.monotonic(), self._width)
         self._say_all([(self._board.heading(), "")])
         board = self._board
-        if not self._terminal or os.environ.get("TERM", "dumb") == "dumb" or context.CLIARGS.get("step"):
-            threading.Thread(target=self._watch, args=(board,), name="changeops-progress", daemon=True).start()
-            return
-        from ansible_collections.changeops.rollback.plugins.plugin_utils import _progress_bar
+        moves = self._terminal and os.environ.get("TERM", "dumb") != "dumb" and not context.CLIARGS.get("step")
+        if moves:
+            from ansible_collections.changeops.rollback.plugins.plugin_utils import _progress_bar
 
-        if not _progress_bar.HAS_RICH:
-            self._say(_view().wrapped(HINT.format(sys.executable), self._width, "  "))
+            moves = _progress_bar.HAS_RICH
+            if not moves:
+                self._say(_view().wrapped(HINT.format(sys.executable), self._width, "  "))
+        if not moves:
+            threading.Thread(target=self._watch, args=(board,), name="changeops-progress", daemon=True).start()
             return
         self._bar = _progress_bar.Bar(
             lambda width: _progress_bar.frame(board, self._task, time.monotonic(), width),
@@ -159,9 +161,9 @@ class CallbackModule(Default):
                     self._say_all(board.sign_of_life(time.monotonic()))
 
     def _stop_bar(self) -> None:
-        bar, self._bar = self._bar, None
-        if bar is not None:
-            bar.stop()
+        moving, self._bar = self._bar, None
+        if moving is not None:
+            moving.stop()
 
     def _finish(self) -> None:
         """The run is over, or its play is."""
@@ -287,7 +289,7 @@ class CallbackModule(Default):
         if not goes_on:
             self._say_failure(result, status)
         elif role_of(result.task) != RUN_ROLE:  # what that ignores is shown in the tables of the run
-            text = f"{result.host.get_name()}: “{self._task}” failed, which {goes_on}"
+            text = f"{result.host.get_name()}: '{self._task}' failed, which {goes_on}"
             self._say(_view().failure(text, {}, cause_of(result.result, result.task.name), self._width), "skipped")
         self._ended(result, status)
 

@@ -186,7 +186,7 @@ class Board:
             what = "rehearse the rollback of"
         elif run["kind"] == UNDO:
             what = "undo the rollback of"
-        title = f" “{self.plan['title']}”" if self.plan.get("title") else f" {run['change']}"
+        title = f" '{self.plan['title']}'" if self.plan.get("title") else f" {run['change']}"
         where = f" on {count(len(self.hosts), 'host')}, {count(len(self.phases), 'phase')}" if self.hosts else ""
         parts = [f"{'dry run, ' if run['check_mode'] and run['kind'] != REHEARSAL else ''}{what}{title}{where}"]
         left, sure = self.left(self.began)

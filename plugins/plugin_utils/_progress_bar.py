@@ -46,13 +46,13 @@ def frame(board: Board, task: str, now: float, width: int) -> t.Any:
         of = "/" if width < ROOMY else " of "
         times = f"{clock(elapsed)}{of}{clock(piece.expected)}" if piece.expected is not None else clock(elapsed)
         if piece.together:
-            bar = ProgressBar(total=max(piece.total, 1), completed=len(piece.done), width=None)
+            drawn = ProgressBar(total=max(piece.total, 1), completed=len(piece.done), width=None)
         elif piece.expected:
             # It is full when it is over, and not before.
-            bar = ProgressBar(total=1.0, completed=min(elapsed / piece.expected, 0.97), width=None)
+            drawn = ProgressBar(total=1.0, completed=min(elapsed / piece.expected, 0.97), width=None)
         else:
-            bar = ProgressBar(total=None, pulse=True, animation_time=now)
-        table.add_row(Text(piece.title, style="bold"), bar, Text(f"{counts} {times}"))
+            drawn = ProgressBar(total=None, pulse=True, animation_time=now)
+        table.add_row(Text(piece.title, style="bold"), drawn, Text(f"{counts} {times}"))
     foot = Text(board.overall(now, short=width < ROOMY), style="dim", no_wrap=True, overflow="ellipsis")
     return Group(table, foot)
 
@@ -67,8 +67,8 @@ class _Console(Console):
 class Above:
     """Stands for a stream while the bar moves: what is written to it comes above the bar."""
 
-    def __init__(self, bar: Bar, stream: t.Any) -> None:
-        self._bar, self._stream, self._held = bar, stream, ""
+    def __init__(self, below: Bar, stream: t.Any) -> None:
+        self._bar, self._stream, self._held = below, stream, ""
 
     def write(self, text: str) -> int:
         """Show whole lines; hold what has no end yet."""

@@ -341,7 +341,8 @@ def last_words(run: t.Mapping[str, t.Any], decision: Decision, seconds: float, d
     :arg seconds: that it took in all, and
     :arg down: those of them that services were stopped.
     """
-    lines = _ending(run, decision, duration_words(seconds) + (f", down for {duration_words(down)}" if down else ""))
+    stopped = f", down for {duration_words(down)}" if down and not run["check_mode"] else ""
+    lines = _ending(run, decision, duration_words(seconds) + stopped)
     if decision.touched and not decision.waits_at and not run["check_mode"]:
         record, document = f"history.yml -e run={run['id']}", f"report.yml -e change={run['change']}"
         lines.append(f"What happened: ansible-playbook {record}; as a document: ansible-playbook {document}")

@@ -80,7 +80,7 @@ PREFLIGHT = [("preflight", "one", ALL), ("preflight", "two", TWO), ("preflight",
 
 
 SHOWN = [
-    r"C001: roll back “Order” on 3 hosts, 3 phases \(run .*\)",
+    r"C001: roll back 'Order' on 3 hosts, 3 phases \(run .*\)",
     r"ok +preflight +3 of 3 phases .*",
     r"ok +step +3 of 3 hosts .*",
     r"ok +step +2 of 2 hosts .*",

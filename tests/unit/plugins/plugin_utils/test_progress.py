@@ -138,15 +138,15 @@ def test_a_line_fits(width: int, line: str) -> None:
 @pytest.mark.parametrize(
     ("run", "plan", "words"),
     [
-        ({}, {}, "C001: roll back “Add totals” on 3 hosts, 3 phases, about 1 min 15 s (run R1)"),
+        ({}, {}, "C001: roll back 'Add totals' on 3 hosts, 3 phases, about 1 min 15 s (run R1)"),
         ({"check_mode": True}, {},
-         "C001: dry run, roll back “Add totals” on 3 hosts, 3 phases, about 1 min 15 s (run R1)"),
+         "C001: dry run, roll back 'Add totals' on 3 hosts, 3 phases, about 1 min 15 s (run R1)"),
         ({"resumes": "R0"}, {"phases": [phase(1, "one", estimate=5), phase(2, "two")]},
-         "C001: roll back “Add totals” on 3 hosts, 2 phases, at least 5.0 s (run R1). It goes on with R0"),
+         "C001: roll back 'Add totals' on 3 hosts, 2 phases, at least 5.0 s (run R1). It goes on with R0"),
         ({"expected": {"1": [2.0, "earlier runs"]}}, {"batches": [["web1"], ["web2", "web3"]]},
-         "C001: roll back “Add totals” on 3 hosts, 3 phases, about 2 min 24 s (run R1)"),
+         "C001: roll back 'Add totals' on 3 hosts, 3 phases, about 2 min 24 s (run R1)"),
         ({"kind": "rehearsal", "check_mode": True}, {"batches": []},
-         "C001: rehearse the rollback of “Add totals” (run R1)"),
+         "C001: rehearse the rollback of 'Add totals' (run R1)"),
         ({"kind": "undo"}, None, "C001: undo the rollback of C001 (run R1)"),
     ],
 )  # fmt: skip

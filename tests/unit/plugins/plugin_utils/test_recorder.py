@@ -14,7 +14,8 @@ import pytest
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history import Asked, Store, now_utc
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history_notes import add_notes
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history_process import Process, this_process
-from ansible_collections.changeops.rollback.plugins.plugin_utils._recorder import Recorder
+from ansible_collections.changeops.rollback.plugins.plugin_utils._outcome import Decision
+from ansible_collections.changeops.rollback.plugins.plugin_utils._recorder import Recorder, last_words
 
 FORK = multiprocessing.get_context("fork")
 HERE = this_process(os.getpid())
@@ -146,3 +147,20 @@ def test_a_closed_run_lets_the_next_one_begin(it: Fixture) -> None:
     it.recorder.closed("web1", "succeeded")
     assert it.recorder.close(finished=True)[0].startswith("C001: succeeded in ")
     assert it.store.open_run(ASKED, ELSEWHERE)["resumes"] is None
+
+
+@pytest.mark.parametrize(
+    ("check_mode", "outcome", "down", "first", "more"),
+    [
+        (False, "succeeded", 7.0, "C001: succeeded in 21.4 s, down for 7.0 s. It is done. (run R1)", 2),
+        (False, "recovered", 7.0, "C001: recovered after 21.4 s, down for 7.0 s — It is done. (run R1)", 3),
+        (False, "succeeded", None, "C001: succeeded in 21.4 s. It is done. (run R1)", 2),
+        (True, "succeeded", 7.0, "C001: dry run succeeded in 21.4 s — It is done. (run R1)", 0),
+    ],
+)
+def test_the_last_words_say_how_long_services_were_stopped(
+    check_mode: bool, outcome: str, down: float | None, first: str, more: int
+) -> None:
+    run = {"id": "R1", "change": "C001", "kind": "rollback", "check_mode": check_mode}
+    words = last_words(run, Decision(outcome, "It is done.", True), 21.4, down)
+    assert (words[0], len(words) - 1) == (first, more)
