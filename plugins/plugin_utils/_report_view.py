@@ -102,7 +102,7 @@ def view(
         "phases": phases,
         "steps": steps.all(),
         "times": times(phases, last, _usual_preflight(runs), steps.number),
-        "expected": expected_words(_with_expected(phases), rehearsed_seconds(tried)) if phases else [],
+        "expected": expected_words(plan["phases"], rehearsed_seconds(tried)) if phases else [],
         "checks": checks,
         "validation": checklist(checks, steps.rows(START), _running(tables)),
         "tests": tests(checks, fit(fresh), _own_tests(hosts)),
@@ -144,7 +144,8 @@ def status(runs: t.Sequence[Values]) -> dict[str, t.Any]:
 def _phases(
     plan: Values, runs: t.Sequence[Values], last: Values | None, tried: Values | None, steps: Steps
 ) -> list[dict[str, t.Any]]:
-    expected, actual = eta(plan["phases"], runs, rehearsed_seconds(tried)), took(last) if last else {}
+    earlier = [run for run in runs if last is None or run["started"] < last["started"]]  # it is compared with those
+    expected, actual = eta(plan["phases"], earlier, rehearsed_seconds(tried)), took(last) if last else {}
     found = []
     for phase in plan["phases"]:
         rows = [row for row in last["phases"] if row["step"] == MAIN and row["phase"] == phase["id"]] if last else []
@@ -166,10 +167,6 @@ def _phases(
             }
         )
     return found
-
-
-def _with_expected(phases: t.Sequence[Values]) -> list[dict[str, t.Any]]:
-    return [{**phase, "estimate": phase["expected"]} for phase in phases]
 
 
 def _usual_preflight(runs: t.Sequence[Values]) -> float | None:

@@ -86,7 +86,7 @@ def test_a_change_with_everything() -> None:
     assert view["steps"][2]["commands"][0]["user"] == "shop"
     times = {row["step"]: (row["estimated"], row["actual"]) for row in view["times"]}
     assert times["Revert Database"] == (60.0, 71.0)
-    assert times["Revert Config"] == (5.0, 5.0), "without an estimate in the plan it is as in earlier runs"
+    assert times["Revert Config"] == (None, 5.0), "a run is no estimate of itself"
     assert times["Preparation"] == (30.0 + 16.0, 24.0 + 16.0), "with all preflights"
     assert times["Total"][1] == 201.0
     assert view["last"]["loss"] == [
@@ -99,6 +99,14 @@ def test_a_change_with_everything() -> None:
     assert [box["done"] for box in view["issues"]] == [True, False, False, True]
     assert view["issues"][3]["words"] == ["rehearsed on 2026-11-25"], "nothing of its app was started then"
     assert json.loads(json.dumps(view)) == view
+
+
+def test_without_an_estimate_in_the_plan_it_is_as_in_earlier_runs() -> None:
+    earlier = [{**sample.row("web1", 5, "main", 0, took), "started": sample.at(0), "finished": sample.at(took)}
+               for took in (2.0, 8.0, 9.0)]  # fmt: skip
+    runs = [sample.run(days, "succeeded", 9.0, "", phases=[one]) for days, one in enumerate(earlier, 1)]
+    phase = make_view(sample.PLAN, {}, [sample.runs()[0], *runs], {})["phases"][4]
+    assert (phase["expected"], phase["expected_from"], phase["actual"]) == (8.0, "earlier runs", 5.0)
 
 
 def test_a_plan_without_a_history() -> None:
