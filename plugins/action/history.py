@@ -34,7 +34,7 @@ from ansible_collections.changeops.rollback.plugins.plugin_utils._history_proces
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history_schema import KINDS, ROLLBACK
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history_spool import open_store
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history_times import expected
-from ansible_collections.changeops.rollback.plugins.plugin_utils._plan_check import seconds
+from ansible_collections.changeops.rollback.plugins.plugin_utils._history_within import NOT_TOLD, within
 from ansible_collections.changeops.rollback.plugins.plugin_utils._windows import gate, outside_words, why_outside
 
 ARGUMENTS: dict[str, dict[str, t.Any]] = {
@@ -58,29 +58,10 @@ RETURNED = (
     *("broke_lock", "dead_runs", "kind", "rehearsed"),
 )
 QUESTIONS = {CAUSE: "What was the cause?", FIX: "What is the planned fix?", NOTE: "What else is to be noted?"}
-NOT_TOLD = ("", "false", "no", "none")
 FILES_VANISH = (
     "The history is a file in this AWX job's container and vanishes with it, so an interrupted run will not be found. "
     f"Set rollback_history_url, or {URL_VARIABLE} with a credential, to a PostgreSQL database."
 )
-
-
-def within(given: t.Any) -> int:
-    """How old the rehearsal may be that is required, in seconds; 0 where none is.
-
-    :arg given: a duration such as 7d, a number of seconds, or no.
-
-    :raises HistoryError: it is no duration.
-    """
-    if isinstance(given, int) and not isinstance(given, bool):
-        return given
-    text = str(given).strip()
-    if text.lower() in NOT_TOLD:
-        return 0
-    found = seconds(text)
-    if found is None:
-        raise HistoryError(f"rollback_require_rehearsal is '{text}', which is not a duration. Say 12h or 7d, or no.")
-    return found
 
 
 class ActionModule(ActionBase):

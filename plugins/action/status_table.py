@@ -5,19 +5,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import shutil
 import sys
 import typing as t
+from pathlib import Path
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.changeops.rollback.plugins.module_utils._words import listed
+from ansible_collections.changeops.rollback.plugins.plugin_utils import _review
 from ansible_collections.changeops.rollback.plugins.plugin_utils import _status_view as view
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history import HistoryError, Store, now_utc
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history_process import this_process
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history_spool import open_store
+from ansible_collections.changeops.rollback.plugins.plugin_utils._history_within import within
+from ansible_collections.changeops.rollback.plugins.plugin_utils._outcome import SUCCEEDED
 from ansible_collections.changeops.rollback.plugins.plugin_utils._stack import stack_of
 from ansible_collections.changeops.rollback.plugins.plugin_utils._windows import gate
 
@@ -26,21 +31,41 @@ ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "changes": {"type": "list", "elements": "dict", "default": []},
     "found": {"type": "dict", "default": {}},
     "url": {"type": "str", "no_log": True},
+    "require_rehearsal": {"type": "raw", "default": ""},
+    "report_dir": {"type": "path"},
+    "strict": {"type": "bool", "default": False},
 }
 LEFT_OUT = "not asked: --limit leaves it out"
 LAST = 50  # runs among which one that was no dry run is looked for
 
 
-def last_runs(store: Store, changes: t.Iterable[str]) -> dict[str, dict[str, t.Any]]:
-    """The last run of each change that was no dry run, without its phases.
+def last_runs(store: Store, changes: t.Iterable[str]) -> tuple[dict[str, dict[str, t.Any]], dict[str, list[str]]]:
+    """The last run of each change that was no dry run, without its phases; and the hosts of the last run of any kind.
 
     :raises HistoryError: the history cannot be read.
     """
-    here, found = this_process(os.getppid()), {}
+    here = this_process(os.getppid())
+    found: dict[str, dict[str, t.Any]] = {}
+    hosts: dict[str, list[str]] = {}
     for change in changes:
-        runs = [run for run in store.runs(here, change, "", LAST) if not run["check_mode"]]
-        if runs:
-            found[change] = {name: value for name, value in runs[0].items() if name != "phases"}
+        runs = store.runs(here, change, "", LAST)
+        real = next((run for run in runs if not run["check_mode"]), None)
+        if real:
+            found[change] = {name: value for name, value in real.items() if name != "phases"}
+        whole = next((run for run in runs if run["outcome"] == SUCCEEDED and not run["limit"]), None)
+        hosts[change] = sorted({phase["host"] for phase in whole["phases"]}) if whole else []
+    return found, hosts
+
+
+def reports_of(plan: t.Mapping[str, t.Any], folder: str) -> dict[str, str]:
+    """What was written of a plan with report.yml, by path; by default beside the folder of the plans."""
+    if not plan["place"]:
+        return {}
+    place = Path(folder).expanduser() if folder else Path(plan["place"]["path"]).parent.parent / "reports"
+    found = {}
+    for name in (f"{plan['change']}.md", f"{plan['change']}.html", f"rollback-{plan['change'].lower()}.sh"):
+        with contextlib.suppress(OSError):
+            found[str(place / name)] = (place / name).read_text(encoding="utf-8", errors="replace")
     return found
 
 
@@ -67,23 +92,46 @@ class ActionModule(ActionBase):
         args = self.validate_argument_spec(ARGUMENTS)[1]
         shared = self._templar.template(variables.get("rollback_history_url"))
         plans, found, width = args["plans"], args["found"], shutil.get_terminal_size((120, 24)).columns
-        runs, rehearsed, without = {}, {}, ""
+        runs, before, rehearsals, required, without = {}, {}, {}, 0, ""
         try:
             store = open_store(args["url"], shared, os.environ, sys.executable)
-            runs = last_runs(store, [plan["change"] for plan in plans])
-            rehearsed = {p["change"]: store.rehearsal(p["change"], p["digest"]).cell for p in plans}
+            runs, before = last_runs(store, [plan["change"] for plan in plans])
+            rehearsals = {p["change"]: store.rehearsal(p["change"], p["digest"]) for p in plans}
+            required = within(args["require_rehearsal"])
         except HistoryError as exc:  # the hosts are worth seeing all the same
             without = str(exc)
         hosts = sorted({*found, *(host for plan in plans for host in plan["hosts"])})
         rows = [view.row(host, found[host]) if host in found else view.Row(host, said=LEFT_OUT) for host in hosts]
         known = None if without else runs
+        rehearsed = {change: one.cell for change, one in rehearsals.items()}
         places = [plan["place"] for plan in args["changes"] or plans if plan.get("place")]
         stack = stack_of(places, found)
         windows = self._templar.template(variables.get("rollback_maintenance"))
         text = [view.plans_table(plans, known, rehearsed, now_utc(), width, stack), view.truth_table(rows, width)]
         text += closed_windows(plans, windows, now_utc())
+        stale = [
+            said
+            for plan in plans
+            for said in _review.stale(
+                plan,
+                runs.get(plan["change"]),
+                rehearsals.get(plan["change"]),
+                before.get(plan["change"], ()),
+                found,
+                reports_of(plan, args["report_dir"]),
+                required,
+            )
+        ]
+        text.append(view.review(stale, width))
         Display().display("\n" + "\n\n".join([*text, *([f"The history cannot be read. {without}"] if without else [])]))
         odd = sorted({host for host, _column, _name in view.odd_ones(rows)})
         above = {plan["change"]: stack.above(plan["change"]) for plan in plans}
         under = {change: uppers for change, uppers in above.items() if uppers}
-        return dict(result, changed=False, runs=runs, under=under, odd=odd)
+        result.update(changed=False, runs=runs, under=under, odd=odd, stale=stale)
+        if args["strict"] and (stale or without):
+            told = [
+                *(["Something has gone stale"] if stale else []),
+                *(["the history cannot be read"] if without else []),
+            ]
+            return dict(result, failed=True, msg=f"{', and '.join(told)}: see above.")
+        return result

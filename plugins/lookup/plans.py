@@ -43,6 +43,7 @@ _list:
       user, each with the names of its hosts.
     - C(place) tells where the change lies among others, for the filter P(changeops.rollback.stack#filter) and, in its
       C(look), for the module M(changeops.rollback.status). It is empty where the plan has faults.
+    - C(review) is what M(changeops.rollback.status_table) compares to see what has gone stale.
   type: list
   elements: dict
   sample:
@@ -62,6 +63,7 @@ _list:
         to: [51b7d9aa]
         never: ""
         look: {change: C001, commits: [4f1c2e9], to: "", config: []}
+      review: {unmatched: [], commits: [4f1c2e9], rehearsed_within: 604800, rehearsable: true}
 """
 
 import typing as t
@@ -92,7 +94,7 @@ class LookupModule(PlanLookup):
                 more = len(error.faults) - 1
                 fault = f"{str(error).splitlines()[0]}{f' And {more} more.' if more else ''}"
                 named_only = {"change": change, "title": "", "digest": "", "maintenance": [], "fault": fault}
-                plans.append({**named_only, "hosts": [], "accounts": [], "place": {}})
+                plans.append({**named_only, "hosts": [], "accounts": [], "place": {}, "review": {}})
         return plans
 
 
@@ -109,4 +111,11 @@ def _standing(plan: Plan, inventory: InventoryManager) -> dict[str, t.Any]:
     place = place_of(plan, hosts, _shown(Path(plan.path)))
     windows = [window.as_dict() for window in plan.maintenance]
     named = {"change": plan.change, "title": plan.title, "digest": plan.digest, "maintenance": windows}
-    return {**named, "fault": fault, "hosts": hosts, "accounts": accounts, "place": place}
+    back = [phase.vars for phase in plan.phases if phase.vars.get("git_revert_method") == "checkout"]
+    review = {
+        "unmatched": [pattern for pattern in plan.patterns if not _match(inventory, pattern)],
+        "commits": [*plan.commits, *(str(given["git_revert_to"]) for given in back if given.get("git_revert_to"))],
+        "rehearsed_within": plan.require_rehearsal,
+        "rehearsable": bool(plan.phases),
+    }
+    return {**named, "fault": fault, "hosts": hosts, "accounts": accounts, "place": place, "review": review}

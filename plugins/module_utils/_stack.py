@@ -161,6 +161,21 @@ def changes_in(git: Git, asked: t.Sequence[Asked], config: t.Sequence[str]) -> d
     return found
 
 
+def missing_in(git: Git, asked: t.Sequence[Asked]) -> dict[str, list[str]]:
+    """The commits of each change that are not in the repository, neither behind HEAD nor anywhere else."""
+    names = [(one["change"], name) for one in asked for name in [*(one["commits"] or []), one.get("to")] if name]
+    ends = [(change, name, end) for change, name in names for end in re.split(r"\.\.\.?", name) if end]
+    if not ends:
+        return {}
+    lines = "".join(f"{' '.join(end.split())}^{{commit}}\n" for _change, _name, end in ends)
+    out = git.run("cat-file", "--batch-check=%(objecttype)", stdin=lines, errors="surrogateescape").out.splitlines()
+    found: dict[str, list[str]] = {}
+    for (change, name, _end), line in zip(ends, out):
+        if line.endswith(" missing") and name not in found.setdefault(change, []):
+            found[change].append(name)
+    return {change: commits for change, commits in found.items() if commits}
+
+
 def migrations_in(git: Git) -> dict[str, list[str]]:
     """The revisions of Alembic's migrations in a work tree, each with those that it builds on.
 

@@ -21,7 +21,7 @@ from ._read_database import database_at
 from ._redact import redact
 from ._service_systemd import Systemd
 from ._services import PATTERN, Service, read_states, services_from
-from ._stack import changes_in, migrations_in
+from ._stack import changes_in, migrations_in, missing_in
 
 PART_TIMEOUT = 20.0  # seconds that one part may take, so that a database which hangs leaves time for the services
 
@@ -30,8 +30,8 @@ def read_status(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     """All parts of the module's options, as JSON values without secrets.
 
     ``code`` is None where no repository is given, ``services`` and ``revisions`` are by name, ``files`` are SHA-256 by
-    path, ``digest`` is one of all files. ``changes`` and ``migrations`` are what ``_stack`` tells, where several
-    changes are asked for.
+    path, ``digest`` is one of all files. ``changes``, ``migrations`` and ``missing`` are what ``_stack`` tells of the
+    changes that are asked for.
     ``unread``: a sentence for each part that cannot be read.
     """
     found: dict[str, t.Any] = {
@@ -43,6 +43,7 @@ def read_status(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
         "services": {},
         "changes": {},
         "migrations": {},
+        "missing": {},
     }
     unread: dict[str, str] = {}
     environ, timeout = dict(os.environ), min(params["timeout"], PART_TIMEOUT)
@@ -69,7 +70,8 @@ def read_status(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     if found["code"] and found["code"]["commit"]:
         git = git_of_owner(params["repo"], t.cast(AsOwner, commands(AsOwner)))
         read("changes", lambda: changes_in(git, params["changes"], params["config"]))
-        read("migrations", lambda: migrations_in(git) if found["changes"] else {})
+        read("migrations", lambda: migrations_in(git) if params["changes"] else {})
+        read("missing", lambda: missing_in(git, params["changes"]))
     if params["databases"]:
         read("revisions", lambda: _revisions(params["databases"], commands()))
     if params["config"]:

@@ -160,10 +160,15 @@ migrations:
   returned: success
   type: dict
   sample: {8ae1f0c2: [51b7d9aa], 51b7d9aa: []}
+missing:
+  description: Of each of O(changes) the commits that are nowhere in the repository, if there are any.
+  returned: success
+  type: dict
+  sample: {C002: [51d0e2f]}
 unread:
   description:
-    - What could not be read and why. Keys are C(environment), C(code), C(changes), C(migrations), C(revisions),
-      C(files) and C(services).
+    - What could not be read and why. Keys are C(environment), C(code), C(changes), C(migrations), C(missing),
+      C(revisions), C(files) and C(services).
   returned: success
   type: dict
   sample: {revisions: there is no file /srv/shop/shop.db on this host. Give the path of the SQLite file.}

@@ -15,6 +15,9 @@ description:
   - Of a plan whose change lies under later ones it names these, and below the table the order to roll back in.
   - Behind what differs from most hosts stands an exclamation mark, and below the table what it is on the others. Hosts
     are compared where the last part of O(found)'s C(repo) is the same; a release's symlink is left out of that.
+  - Below that it names what has gone stale, where a change was not rolled back yet. These are plans that cannot be
+    loaded, that were never rehearsed, too long ago, or not as they are now; commits that are not in the repository;
+    revisions that are not among the migrations; hosts that are gone; and reports that were made of an earlier plan.
   - It works on the controller, so run it once. Where the history cannot be read, the last runs are left out.
 author:
   - changeops.rollback contributors (@changeops)
@@ -35,6 +38,19 @@ options:
     description: Results of M(changeops.rollback.status) by host, also those of hosts that failed or are unreachable.
     type: dict
     default: {}
+  require_rehearsal:
+    description:
+      - How old a rehearsal may be, as a duration such as C(7d); later it is stale. Where it says nothing, what the
+        plan asks for counts, else 30 days.
+    type: raw
+    default: ""
+  report_dir:
+    description: Where reports were written. By default C(reports/) beside the folder of the plans.
+    type: path
+  strict:
+    description: Fail where something has gone stale, or where the history cannot be read.
+    type: bool
+    default: false
 attributes:
   check_mode:
     description: Can run in C(check_mode) and only reads.
@@ -63,6 +79,12 @@ under:
   returned: success
   type: dict
   sample: {C001: [C003]}
+stale:
+  description: What has gone stale, as sentences.
+  returned: success
+  type: list
+  elements: str
+  sample: ["C001 was never rehearsed. Rehearse it: ansible-playbook rehearse.yml -e change=C001"]
 odd:
   description: The hosts on which something differs.
   returned: success

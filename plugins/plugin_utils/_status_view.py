@@ -224,6 +224,11 @@ def differing(one: Row, other: Row) -> list[str]:
     return sorted(name for name in {*mine, *theirs} if mine.get(name) != theirs.get(name))
 
 
+def review(said: t.Sequence[str], width: int) -> str:
+    """What has gone stale."""
+    return "\n".join(["Gone stale:", *_notes(said, width)[1:]]) if said else "Nothing has gone stale."
+
+
 def _notes(notes: t.Sequence[str], width: int) -> list[str]:
     """Sentences below a table, after an empty line."""
     wrapped = [

@@ -12,6 +12,17 @@ from harness import Ops, Shop, deploy
 LOCAL = {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}
 
 
+STALE = """\
+title: Old
+date: 2026-11-21
+hosts: shop1
+phases:
+  - {role: alembic_downgrade, vars: {alembic_downgrade_from: 0123abcd, alembic_downgrade_to: REVISION}}
+  - {role: git_revert, vars: {git_revert_commits: [0badc0de]}}
+  - {role: verify, hosts: db}
+"""
+
+
 def line(text: str, first: str) -> str:
     """The line of a table that begins with a word; sentences and the recap come after it."""
     found = next(line for line in text.splitlines() if line.split()[:1] == [first])
@@ -67,12 +78,24 @@ def test_the_table_before_and_after_a_rollback_and_the_odd_host_out(ops: Ops, sh
         assert line(before.stdout, "shop4").startswith("shop4 unreachable: Failed to connect")
         assert " !" not in before.stdout
         assert "is odd" not in before.stdout
+        stale = before.stdout.partition("Gone stale:")[2]
+        assert "C001 was never rehearsed." in stale
+        assert "C003 cannot be run: changes/C003.yml" in stale
 
         assert ops.rollback().returncode == 0
+        (ops.root / "changes" / "C003.yml").write_text(STALE.replace("REVISION", good))
         (fleet.repo / "shop" / "main.py").write_text("# edited on the host\n")
         deploy("stop", fleet.root)
-        after = ops.run("status.yml", "--check")
-        assert after.returncode == 0
+        after = ops.run("status.yml", "--check", "-e", "strict=true")
+        assert after.returncode == 2
+        told = " ".join(after.stdout.split())
+        stale = told.partition("Gone stale:")[2].partition("[ERROR]")[0]
+        assert "C001" not in stale, "it was rolled back"
+        assert "C003: no host of the inventory matches 'db'." in told
+        assert "C003: commit 0badc0de is not in the repository of shop1 any more. Mend changes/C003.yml." in told
+        assert "C003: revision 0123abcd is not among the migrations on shop1 any more." in told
+        assert f"revision {good}" not in stale
+        assert "Something has gone stale: see above." in told
         assert " succeeded never Add invoice totals" in line(after.stdout, "C001")
         assert line(after.stdout, "C002") == "C002 never run never The worker"
         head = shop.git("rev-parse", "--short=10", "HEAD")

@@ -15,9 +15,22 @@ from ansible_collections.changeops.rollback.plugins.plugin_utils._history_proces
 
 OVER = {"start": "2020-01-01T00:00", "end": "2020-01-02T00:00", "zone": "UTC"}
 ALWAYS = {"start": "00:00", "end": "24:00", "zone": "UTC"}
+REVIEW = {"unmatched": [], "commits": [], "rehearsed_within": None, "rehearsable": True}
 PLANS = [
-    {"change": "C001", "title": "Add totals", "hosts": ["web1", "web2", "web3", "web4"], "fault": "", "digest": "d1"},
-    {"change": "C002", "title": "Add taxes", "hosts": ["web1"], "fault": "", "digest": "d2", "maintenance": [OVER]},
+    {
+        "change": change,
+        "title": title,
+        "hosts": hosts,
+        "fault": "",
+        "digest": digest,
+        "place": {"path": "changes/C001.yml", "never": "", "from": [], "to": []},
+        "review": REVIEW,
+        "maintenance": windows,
+    }
+    for change, title, hosts, digest, windows in (
+        ("C001", "Add totals", ["web1", "web2", "web3", "web4"], "d" * 64, []),
+        ("C002", "Add taxes", ["web1"], "e" * 64, [OVER]),
+    )
 ]
 # One more plan than is shown, with what tells where its change lies.
 CHANGES = [
@@ -47,12 +60,19 @@ def test_status_table(tmp_path: Path, run_tasks: t.Callable[..., str]) -> None:
     hosts = {"web1": {**found("beef"), "changes": lies}, "web2": found("cafe"), "web3": found("beef")}
     tasks: list[dict[str, t.Any]] = [
         {
-            "changeops.rollback.status_table": {"plans": PLANS, "changes": CHANGES, "found": hosts, "url": where},
+            "changeops.rollback.status_table": {
+                **{"plans": PLANS, "changes": CHANGES, "found": hosts, "url": where, "strict": True},
+                **{"report_dir": str(tmp_path), "require_rehearsal": "7d"},
+            },
             "register": name,
+            "ignore_errors": True,
         }
         for name, where in (("there", url), ("away", AWAY))
     ]
     kept = {"dest": f"{tmp_path}/results.json", "content": "{{ {'there': there, 'away': away} | to_json }}"}
+    made = "Made from the plan with the SHA-256 {}.".format
+    (tmp_path / "C001.md").write_text(made("d" * 64))
+    (tmp_path / "C002.md").write_text(made("0" * 64))
     out = run_tasks(tmp_path, [*tasks, {"ansible.builtin.copy": kept}], rollback_maintenance=[ALWAYS])
     results = json.loads((tmp_path / "results.json").read_text())
     with_history, without = out[: out.rindex("last run (UTC)")], out[out.rindex("last run (UTC)") :]
@@ -75,3 +95,12 @@ def test_status_table(tmp_path: Path, run_tasks: t.Callable[..., str]) -> None:
     assert results["there"]["odd"] == results["away"]["odd"] == ["web2"]
     assert results["there"]["under"] == {"C001": ["C003"]}
     assert not results["there"]["changed"]
+    old = f"C002: {tmp_path}/C002.md was made of an earlier plan. Write it anew: "
+    old += "ansible-playbook report.yml -e change=C002"
+    never = "{0} was never rehearsed. Rehearse it: ansible-playbook rehearse.yml -e change={0}".format
+    assert results["there"]["stale"] == [never("C001"), never("C002"), old]
+    assert results["away"]["stale"] == [old]
+    assert results["there"]["failed"]
+    assert results["there"]["msg"] == "Something has gone stale: see above."
+    assert results["away"]["msg"] == "Something has gone stale, and the history cannot be read: see above."
+    assert "Gone stale:\nC001 was never rehearsed." in with_history

@@ -67,6 +67,11 @@ def test_each_plan_says_how_it_stands(found: t.Callable, change: str, hosts: lis
     assert plan["fault"].startswith(fault)
     assert bool(plan["fault"]) == bool(fault)
     assert "\n" not in plan["fault"]
+    assert bool(plan["review"]) == (change != "C005")
+    if change == "C004":
+        assert plan["review"] == {
+            **{"unmatched": ["nowhere"], "commits": [], "rehearsed_within": None, "rehearsable": True}
+        }
     if change == "C005":
         assert plan["fault"].endswith("And 1 more.")
     else:

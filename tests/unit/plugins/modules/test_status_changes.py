@@ -186,7 +186,16 @@ def test_migrations_in_the_code(repo, text, expected):
     three = repo.commit("Three", {"versions/c3.py": text, "app.py": "revision = 'x'\n"})
     found = told(repo, {"C001": [repo.bad], "C003": [three]})
     assert found["migrations"] == expected
-    assert told(repo, {"C001": [repo.bad]})["migrations"] == {}
+    assert told(repo, {"C001": [repo.bad]})["migrations"] == expected
+
+
+def test_commits_that_are_nowhere_in_the_repository(repo):
+    repo.git("tag", "v2", repo.bad)
+    asked = elsewhere(repo)
+    asked["C004"] = [repo.bad[:8], f"{repo.bad}..{asked['C003'][0]}", "v2~1"]
+    asked["C005"] = ["4f1c2e9", "v9", f"{repo.bad}..v9", "--all", repo.bad]
+    asked["C006"] = {"to": "v8"}
+    assert told(repo, asked)["missing"] == {"C005": ["4f1c2e9", "v9", f"{repo.bad}..v9", "--all"], "C006": ["v8"]}
 
 
 def test_nothing_lies_on_one_change_alone(repo):
