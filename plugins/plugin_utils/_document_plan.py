@@ -253,6 +253,8 @@ class Drafts:
             place = phases.index(changing[0]) if changing else phases.index(starts[0])
             phases.insert(min(place, phases.index(starts[0])), stop)
             self._note("Services are stopped before anything is changed; the document starts or restarts them only.")
+        self._once()
+        starts = [phase for phase in phases if phase.role == "service_start"]
         for start in starts:
             after = itertools.takewhile(lambda one: one.role != "service_stop", phases[phases.index(start) + 1 :])
             below = [phase for phase in after if phase.role in CHANGING]
@@ -265,7 +267,6 @@ class Drafts:
         if left:
             is_are = "is" if len(left) == 1 else "are"
             self._note(f"{listed(left)} {is_are} stopped in the document and never started; see whether that is meant.")
-        self._once()
         for start in starts:  # the role starts its list from the end
             start.vars["service_start_services"] = start.vars["service_start_services"][::-1]
 

@@ -106,6 +106,11 @@ CASES: dict[str, list[tuple[str, t.Any]]] = {
     # the last one that is started is the first one to be stopped
     "systemctl stop shop\nsystemctl start db\nsystemctl start shop": [STOP, ("service_start", systemd("shop", "db"))],
     "git revert 4f1c2e9\nsystemctl restart shop": [STOP, REVERT, ("service_start", systemd("shop"))],
+    "systemctl restart shop\nsystemctl stop shop\ngit revert 4f1c2e9": [
+        STOP,
+        REVERT,
+        ("service_start", systemd("shop")),
+    ],
     "systemctl stop shop\nsystemctl start shop\ngit revert 4f1c2e9": [STOP, REVERT, ("service_start", systemd("shop"))],
     "curl -fsS http://localhost:8000/health || exit 1": [("verify", http("http://localhost:8000/health"))],
     "curl 'localhost/a?b=1&c=2'": [("verify", http("http://localhost/a?b=1&c=2"))],
