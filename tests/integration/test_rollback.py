@@ -59,6 +59,29 @@ def test_rolled_back_and_a_second_run_changes_nothing(ops: Ops, shop: Shop) -> N
     assert not any(phase["changed"] for phase in two["phases"])
     names = [phase["role"].rsplit(".")[-1] for phase in one["phases"] if phase["step"] == "main"]
     assert names == [phase["role"] for phase in ops.phases]
+    assert_written_down(ops, shop, commits)
+
+
+def assert_written_down(ops: Ops, shop: Shop, commits: list[str]) -> None:
+    """The report has what the run found, beside the plan; written once more, nothing changes."""
+    dry = ops.run("report.yml", "--check", "--diff")
+    assert dry.returncode == 0
+    assert "+- [x] Health checks pass" in dry.stdout
+    assert not (ops.root / "reports").exists()
+    assert ops.run("report.yml").returncode == 0
+    document = (ops.root / "reports" / "C001.md").read_text()
+    assert f"git -C {shop.repo} revert --no-edit {shop.facts['commits']['bad']}" in document
+    assert re.search(r"- \[x\] Health checks pass — healthy on shop1: HTTP 200 in \d+ ms", document)
+    assert f"- [x] Data integrity verified — rows kept on shop1: {len(shop.rows())} rows in 1 table" in document
+    assert re.search(r"\| Revert Database +\| — +\| \d", document), "estimated nowhere, but done"
+    assert f"lost invoices.total ({len(shop.rows())} values); exported invoices" in document
+    assert f"shop1: commit {commits[0]} → {commits[1]}; revision " in document
+    assert len(re.findall(r"^\| \d{4}-\d\d-\d\d .*\| Yes ", document, re.MULTILINE)) == 2
+    assert "[x] rolled back" in (ops.root / "reports" / "README.md").read_text()
+    first = snapshot(ops.root / "reports")
+    again = ops.run("report.yml", "-e", "change=C001", "--limit", "shop1")
+    assert "changed=0" in again.stdout
+    assert snapshot(ops.root / "reports") == first
 
 
 def assert_told(ops: Ops, web: Web) -> None:
