@@ -98,7 +98,7 @@ def timeline(
     """
     names = [shorten(lane.name, NAME_LENGTH) for lane in lanes]
     left = max([len(name) for name in names], default=0) * _LETTER + 14
-    ends = {planned: [bar.end for lane in lanes for bar in lane.bars if (bar.kind == PLANNED) == planned]
+    ends = {planned: [block.end for lane in lanes for block in lane.bars if (block.kind == PLANNED) == planned]
             for planned in (False, True)}  # fmt: skip
     done = max([*ends[False], *(down or ()), no_return or 0, 1.0])
     length = max(done, min(max(ends[True], default=0.0), done * MOST_PLANNED))
@@ -125,9 +125,9 @@ def timeline(
         label = _add(svg, "text", "lane", name, x=left - 10, y=middle + 4, text_anchor="end")
         if name != lane.name:
             _add(label, "title", text=lane.name)
-        for bar in lane.bars:
-            if bar.start < length:
-                cut = dataclasses.replace(bar, label=f"{bar.label} →", end=length) if bar.end > length else bar
+        for block in lane.bars:
+            if block.start < length:
+                cut = dataclasses.replace(block, label=f"{block.label} →", end=length) if block.end > length else block
                 _bar(svg, cut, x(cut.start), max(x(cut.end) - x(cut.start) - 1, 2), middle - BAR / 2)
     if no_return is not None:
         at = x(no_return)
@@ -137,14 +137,14 @@ def timeline(
     return ET.tostring(svg, encoding="unicode")
 
 
-def _bar(svg: ET.Element, bar: Bar, left: float, width: float, top: float) -> None:
-    group = _add(svg, "g", f"bar {bar.kind}{' bad' if bar.status in BAD else ''}")
-    _add(group, "title", text=bar.title)
+def _bar(svg: ET.Element, block: Bar, left: float, width: float, top: float) -> None:
+    group = _add(svg, "g", f"bar {block.kind}{' bad' if block.status in BAD else ''}")
+    _add(group, "title", text=block.title)
     width = round(width, 1)
     _add(group, "rect", x=left, y=top, width=width, height=BAR, rx=2)
-    label = f"✕ {bar.label}" if bar.status in BAD else bar.label
+    label = f"✕ {block.label}" if block.status in BAD else block.label
     if len(label) * _LETTER + 4 > width:
-        label = "✕" if bar.status in BAD else ""
+        label = "✕" if block.status in BAD else ""
     if label and width >= _LEGIBLE:
         _add(group, "text", text=label, x=round(left + width / 2, 1), y=top + BAR - 4, text_anchor="middle")
 

@@ -166,14 +166,16 @@ def test_a_chart_says_in_words_what_it_shows(browser: Browser, reports: Path) ->
         assert images.count() == 2
         assert "A service was down for 2 min 12 s." in page.locator("svg.timeline desc").text_content()
         [shade] = page.locator("svg.timeline rect.down").all()
-        stops = [bar for bar in page.locator("svg.timeline .bar.main").all() if "2 service_stop" in bar.text_content()]
+        stops = [
+            block for block in page.locator("svg.timeline .bar.main").all() if "2 service_stop" in block.text_content()
+        ]
         starts = [
-            bar for bar in page.locator("svg.timeline .bar.main").all() if "6 service_start" in bar.text_content()
+            block for block in page.locator("svg.timeline .bar.main").all() if "6 service_start" in block.text_content()
         ]
         assert len(stops) == len(starts) == 3
         edge = shade.bounding_box()
-        assert edge["x"] == pytest.approx(min(bar.bounding_box()["x"] for bar in stops), abs=3)
-        right = max(bar.bounding_box()["x"] + bar.bounding_box()["width"] for bar in starts)
+        assert edge["x"] == pytest.approx(min(block.bounding_box()["x"] for block in stops), abs=3)
+        right = max(block.bounding_box()["x"] + block.bounding_box()["width"] for block in starts)
         assert edge["x"] + edge["width"] == pytest.approx(right, abs=3)
 
 

@@ -140,9 +140,9 @@ def test_each_outcome_has_a_shape_of_its_own() -> None:
 
 def test_markup_in_any_text_is_text() -> None:
     evil = "<b onmouseover=alert(1)>\"'&"
-    bar = Bar(evil, evil, 0, 900, "main")
+    block = Bar(evil, evil, 0, 900, "main")
     texts = [
-        charts.timeline([Lane(evil, [bar])], evil, evil, NOON),
+        charts.timeline([Lane(evil, [block])], evil, evil, NOON),
         charts.history([Run(evil, 5.0, evil, evil, evil)], evil, evil),
         charts.mark(evil),
     ]
