@@ -19,7 +19,7 @@ description:
     all differences are shown as well.
   - Plays that are not this collection's look as with Ansible's own P(ansible.builtin.default#callback), and so does
     everything with C(-v).
-  - Colors are Ansible's (E(NO_COLOR), E(ANSIBLE_NOCOLOR), E(ANSIBLE_FORCE_COLOR)). Without Rich, and where E(TERM) is
+  - Colors are Ansible's (C(NO_COLOR), C(ANSIBLE_NOCOLOR), C(ANSIBLE_FORCE_COLOR)). Without Rich, and where E(TERM) is
     V(dumb), no bar moves.
   - Nothing depends on it. AWX, which has a display of its own, ignores it.
 author:

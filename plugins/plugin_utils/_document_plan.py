@@ -158,7 +158,7 @@ class Drafts:
         lines = sorted(line for chunk in commands for line in chunk.lines)
         where = f"line {lines[0]}" if lines[0] == lines[-1] else f"lines {lines[0]} to {lines[-1]}"
         self._document.look_at(
-            lines[0], shown.split("\n")[0], f"is no command that has a phase of its own: {where} became a manual_step"
+            lines[0], shown.splitlines()[0], f"is no command that has a phase of its own: {where} became a manual_step"
         )
         for line in lines:
             self._document.places[line] = "phase"

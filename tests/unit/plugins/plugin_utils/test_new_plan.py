@@ -40,7 +40,8 @@ APP = {
 }
 
 
-def text_of(hosts=("web1",), stands=STANDS, app=APP, **changes):
+def text_of(hosts=("web1",), stands=None, app=None, **changes):
+    stands, app = (STANDS if stands is None else stands), (APP if app is None else app)
     found = {host: {**FOUND, **changes} for host in hosts}
     return plan_text("C002", found, dict.fromkeys(hosts, stands), app, {"all": hosts, "shop": hosts}, "2026-11-22")
 
