@@ -91,9 +91,7 @@ class LookupModule(PlanLookup):
             except PlanError as error:
                 if named:
                     raise AnsibleError(str(error)) from error
-                more = len(error.faults) - 1
-                fault = f"{str(error).splitlines()[0]}{f' And {more} more.' if more else ''}"
-                named_only = {"change": change, "title": "", "digest": "", "maintenance": [], "fault": fault}
+                named_only = {"change": change, "title": "", "digest": "", "maintenance": [], "fault": error.in_short}
                 plans.append({**named_only, "hosts": [], "accounts": [], "place": {}, "review": {}})
         return plans
 

@@ -80,6 +80,7 @@ from pathlib import Path
 from ansible.errors import AnsibleError
 from ansible.inventory.manager import InventoryManager
 from ansible.parsing.vault import VaultHelper
+from ansible.template import Templar
 from ansible_collections.changeops.rollback.plugins.lookup.plan import LookupModule as PlanLookup
 from ansible_collections.changeops.rollback.plugins.lookup.plan import _match, _with_steps
 from ansible_collections.changeops.rollback.plugins.module_utils._redact import MASK
@@ -91,6 +92,7 @@ from ansible_collections.changeops.rollback.plugins.plugin_utils._plan_yaml impo
 from ansible_collections.changeops.rollback.plugins.plugin_utils._report_files import files, script_of
 from ansible_collections.changeops.rollback.plugins.plugin_utils._report_run import last_run
 from ansible_collections.changeops.rollback.plugins.plugin_utils._report_view import fault_view, view
+from jinja2.exceptions import UndefinedError
 
 LAST = 50  # runs of each change
 OTHERS = ("ansible_user", "ansible_become", "ansible_become_user", "notify_places")
@@ -105,12 +107,11 @@ class LookupModule(PlanLookup):
         folder = (next(iter(plans.values())).parent if plans else folders[0]).parent
         named = [str(term) for term in terms if term]
         try:
+            for change in named:
+                self._plan(change, variables)
             views = {change: self._view(change, folder, variables) for change in dict.fromkeys([*plans, *named])}
-        except HistoryError as error:
+        except (HistoryError, PlanError) as error:
             raise AnsibleError(str(error)) from error
-        for change in named:
-            if views[change]["fault"]:
-                raise AnsibleError(views[change]["fault"])
         mine = [views[change] for change in named or views]
         place = Path(self.get_option("report_dir") or folder / "reports").expanduser()
         return [
@@ -122,29 +123,30 @@ class LookupModule(PlanLookup):
         try:
             plan = self._plan(change, variables)
         except PlanError as error:
-            return fault_view(change, str(error))
+            return fault_view(change, error.in_short)
         inventory = self._inventory(variables)
         values = _with_steps(plan)
         for phase in values["phases"]:
             phase["host_names"] = _match(inventory, phase["hosts"])
         values["path"] = os.path.relpath(plan.path, folder)
-        hosts = self._hosts_of(plan, inventory, variables)
+        hosts = self._hosts_of(plan, values, inventory, variables)
         runs, truth = self._history(change)
         return view(values, hosts, runs, truth, script_of(values, hosts))
 
     def _hosts_of(
-        self, plan: Plan, inventory: InventoryManager, variables: dict[str, t.Any]
+        self, plan: Plan, values: dict[str, t.Any], inventory: InventoryManager, variables: dict[str, t.Any]
     ) -> dict[str, dict[str, t.Any]]:
-        """The variables of each host of the plan that its phases use."""
+        """The variables of each host of the plan that its phases use. They may use the plan, as in a run."""
         names = ("rollback_", *(f"{phase.name}_" for phase in plan.phases))
         found: dict[str, dict[str, t.Any]] = {}
         for host in dict.fromkeys(host for pattern in plan.patterns for host in _match(inventory, pattern)):
-            known = (variables.get("hostvars") or {}).get(host) or {}
+            known = variables["hostvars"].raw_get(host)
+            templar = Templar(loader=self._loader, variables={**known, "rollback_plan": values})
             found[host] = {}
             for name in [name for name in known if name.startswith(names) or name in OTHERS]:
                 try:
-                    found[host][name] = public(known[name])
-                except AnsibleError:
+                    found[host][name] = public(templar.template(known[name]))
+                except (AnsibleError, UndefinedError):
                     continue  # what needs a run to be known, as a restore point
         return found
 

@@ -49,6 +49,12 @@ class PlanError(Exception):
             lines.append(f"... and {len(self.faults) - MAX_SHOWN} more faults.")
         return "\n".join(lines)
 
+    @property
+    def in_short(self) -> str:
+        """The first fault, and how many more there are."""
+        more = len(self.faults) - 1
+        return self._show(*self.faults[0]) + (f" And {more} more." if more else "")
+
     def _show(self, line: int, text: str) -> str:
         where = ":".join([self.path] * bool(self.path) + [str(line)] * bool(line))
         return f"{where}: {text}" if where else text
@@ -217,9 +223,9 @@ class _Reader:
         if _JINJA.search(text):
             self._faults.append((line, _jinja_fault(text)))
         for asked in _QUESTION.findall(text):
-            self._faults.append(
-                (line, f"{_ASKS}{asked or 'what goes here?'} Write the answer in place of the question.")
-            )
+            words = asked or "what goes here?"
+            words += "" if words.endswith(("?", ".", "!")) else "."
+            self._faults.append((line, f"{_ASKS}{words} Write the answer in place of the question."))
         tag = self._loader.resolve(yaml.ScalarNode, text, event.implicit)
         return Node(line, scalar(tag, text), text)
 

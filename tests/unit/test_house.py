@@ -62,3 +62,10 @@ def test_plugin_has_a_unit_test(name):
     called = re.compile(rf"\bchangeops\.rollback\.{stem}\b")
     tests = [other for other in FILES if other.startswith("tests/unit/plugins/")]
     assert any(own.fullmatch(other) or called.search(TEXTS[other]) for other in tests), f"no unit test calls {name}"
+
+
+def test_demo_has_each_playbook_that_the_readme_types():
+    typed = set(re.findall(r"^ +ansible-playbook (\w+)\.yml", (ROOT / "README.md").read_text(), re.MULTILINE))
+    ours = typed & {path.stem for path in (ROOT / "playbooks").glob("*.yml")}
+    written = (ROOT / "playbooks" / "demo.yml").read_text()
+    assert ours and [name for name in ours if f"        - {name}.yml\n" not in written] == []

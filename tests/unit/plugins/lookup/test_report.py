@@ -12,17 +12,20 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible import constants
-from ansible.errors import AnsibleError, AnsibleUndefinedVariable
+from ansible.errors import AnsibleError
 from ansible.parsing.dataloader import DataLoader
 from ansible.parsing.vault import EncryptedString, VaultLib, VaultSecret, VaultSecretsContext
-from ansible.template import Templar
+from ansible.template import Templar, trust_as_template
 from ansible_collections.changeops.rollback.plugins.lookup import report
 
 NAME = "changeops.rollback.report"
 GROUPS = {"all": ["web1", "web2"], "ungrouped": [], "shop": ["web1", "web2"]}
 HEAD = "title: T\ndate: 2026-11-20\n"
 PLANS = {
-    "C001": "hosts: shop\nphases: [{role: git_revert, vars: {git_revert_commits: [4f1c2e9]}}, {role: verify}]\n",
+    "C001": (
+        "hosts: shop\nphases:\n- {role: git_revert, vars: {git_revert_commits: [4f1c2e9]}}\n"
+        "- role: config_restore\n- role: verify\n"
+    ),
     "C002": "hosts: shop\nrollback: {possible: false, reason: The data is gone}\n",
     "C003": "hosts: shop\nrollback: {method: manual}\n",
     "C004": "hosts: nowhere\nphases: [{role: verify}]\n",
@@ -32,12 +35,10 @@ Run = t.Callable[..., dict[str, dict[str, t.Any]]]
 
 
 class HostVars(dict[str, t.Any]):
-    """A host's variables, of which one needs a run to be known."""
+    """The variables of all hosts, as they stand in the inventory."""
 
-    def __getitem__(self, name: str) -> t.Any:
-        if name == "rollback_unknown":
-            raise AnsibleUndefinedVariable("'rollback_plan' is undefined")
-        return super().__getitem__(name)
+    def raw_get(self, host: str) -> t.Any:
+        return self[host]
 
 
 @pytest.fixture
@@ -65,8 +66,16 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, secret: EncryptedString
         {"name": "ours", "command": {"argv": ["ping", secret]}},
     ]
     app = {"environment": {"COLOUR": "bear-in-an-environment"}, "test": ["pytest", "-q"]}
-    known = {"rollback_repo": "/srv/shop", "rollback_checks": checks, "rollback_app": app, "rollback_unknown": ""}
-    variables = {"groups": GROUPS, "hostvars": {host: HostVars(known) for host in GROUPS["all"]}}
+    kept = [{"path": "/etc/shop.env", "source": trust_as_template("/etc/kept/{{ rollback_plan.change }}/shop.env")}]
+    known = {
+        "rollback_repo": trust_as_template("{{ home }}/shop"),
+        "home": "/srv",
+        "rollback_checks": checks,
+        "rollback_app": app,
+        "rollback_config": kept,
+        "rollback_unknown": [trust_as_template("{{ rollback_restore_point }}")],
+    }
+    variables = {"groups": GROUPS, "hostvars": HostVars(dict.fromkeys(GROUPS["all"], known))}
 
     def look(*terms: str, **options: t.Any) -> dict[str, dict[str, t.Any]]:
         loader = DataLoader()
@@ -93,6 +102,7 @@ def test_every_change_has_a_row_and_every_sound_plan_a_document(run: Run) -> Non
     ("change", "said"),
     [
         ("C001", "git -C /srv/shop revert --no-edit 4f1c2e9"),
+        ("C001", "/etc/kept/C001/shop.env"),
         ("C002", "It cannot be rolled back: The data is gone"),
         ("C003", "The plan has no phases, so it is followed by hand."),
         ("C004", "**Hosts**: none of the inventory"),
