@@ -48,7 +48,7 @@ def test_rolled_back_by_root_and_an_owner_who_share_one_restore_point(
     }
     kept = systemd_shop.host.sh(f"find {STATE} -type f -name shop.env")
     assert kept, "the file with the app's settings was kept"
-    for user in ("nobody", "deploy"):
+    for user in ("nobody:nogroup", "deploy"):
         for command in (["ls", STATE], ["ls", point], ["cat", kept.splitlines()[0]], ["cat", f"{STATE}/work.lock"]):
             done = systemd_shop.host.run(*command, user=user, check=False)
             assert "Permission denied" in done.stderr, (user, command)
@@ -56,7 +56,7 @@ def test_rolled_back_by_root_and_an_owner_who_share_one_restore_point(
     assert "Permission denied" in theirs.stderr
     open_to_all = systemd_shop.host.sh(f"find {STATE} -maxdepth 2 -perm /007 -printf '%f %m\\n' | sort")
     assert open_to_all.split("\n") == ["changeops 711", "hold.json 644"]
-    for user in ("shop", "nobody"):
+    for user in ("shop", "nobody:nogroup"):
         held = json.loads(systemd_shop.host.run("cat", f"{STATE}/hold.json", user=user).stdout)["held"]
         assert [one["commits"][0][:7] for one in held] == [systemd_shop.facts["commits"]["bad"][:7]]
 
