@@ -79,7 +79,7 @@ class CallbackModule(CallbackBase):
         self._signal = ""
         self._previous: dict[int, t.Any] = {}
         # Each task on each host is a fork that soon ends. To look for garbage there, in all that is loaded here, is a
-        # sixth of the controller's work.
+        # tenth of the controller's work.
         os.register_at_fork(after_in_child=gc.disable)
 
     def _warn_once(self, message: str) -> None:

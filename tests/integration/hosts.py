@@ -110,7 +110,7 @@ class Host:
     def run(
         self, *argv: str | Path, user: str = "root", stdin: str | None = None, check: bool = True
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command there as ``user`` or ``user:group``, as `podman exec` does, which costs ten times as much."""
+        """Run a command there as ``user`` or ``user:group``, as `podman exec` does, without its 0.15 s each time."""
         name, group = [*user.split(":"), user][:2]
         account = [f"--reuid={name}", f"--regid={group}", "--init-groups", "--reset-env"]
         return as_root(*self.enter, "--all", "setpriv", *account, *argv, stdin=stdin, check=check)
