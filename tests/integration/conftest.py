@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import tempfile
 import typing as t
@@ -11,7 +12,9 @@ from pathlib import Path
 
 import ansible
 import pytest
+import sqlalchemy as sa
 from ansible_collections.changeops.rollback.tests.unit import conftest as servers
+from awx import Awx
 from fault_summary import FaultSummary
 from fleet import Fleet, FleetOps
 from harness import ROWS, Ops, Shop, deploy
@@ -20,6 +23,7 @@ from systemd_shop import SystemdShop
 from systemd_units import COLLECTION, ROOT, Systemd
 
 postgresql = servers.postgresql
+NUMBERS = itertools.count()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -59,6 +63,19 @@ def ops(shop: Shop, tmp_path: Path) -> Ops:
     ops = Ops(root, shop)
     ops.write()
     return ops
+
+
+@pytest.fixture
+def awx(ops: Ops, postgresql: str, tmp_path: Path) -> t.Iterator[Awx]:
+    """Jobs as AWX runs them, with a history of their own in PostgreSQL."""
+    name = f"awx{os.getpid()}_{next(NUMBERS)}"
+    engine = sa.create_engine(
+        f"postgresql+psycopg://postgres@/postgres?host={postgresql}", isolation_level="AUTOCOMMIT"
+    )
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+        yield Awx(tmp_path / "awx", ops, f"postgresql://postgres@/{name}?host={postgresql}")
+    engine.dispose()
 
 
 @pytest.fixture(scope="session")
