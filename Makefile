@@ -38,9 +38,9 @@ tools:
 units: tools
 	@$(IN_VENV) tests/ansible-test units --python 3.8 $(HOSTS)
 
-# Units and Molecule wait for hosts and servers much of their time, so they go on side by side.
-test: lint
-	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target units molecule
+# Much of the gates and the units has work for one core only, and Molecule waits for its hosts: they go on side by side.
+test: tools
+	@$(MAKE) --no-print-directory --jobs 3 --output-sync=target lint units molecule
 	@$(IN_VENV) pytest -n 2 --dist worksteal --durations 20 $(HOSTS:%=--ignore=%)
 
 # Each role alone on real hosts and a whole rollback, or one of them: make molecule ROLE=git_revert

@@ -152,7 +152,6 @@ class Kill(t.NamedTuple):
 
 
 KILLS = [
-    Kill("service_stop", "stop"),
     Kill("alembic_downgrade", "alembic_downgrade/driver"),
     Kill("service_start", "start"),
 ]
