@@ -10,13 +10,14 @@ import typing as t
 from pathlib import Path
 
 from ansible.plugins.action import ActionBase
-from ansible.plugins.loader import lookup_loader
 from ansible.utils.display import Display
 from ansible_collections.changeops.rollback.plugins.plugin_utils._document import read_document
 from ansible_collections.changeops.rollback.plugins.plugin_utils._document_model import DocumentError
 from ansible_collections.changeops.rollback.plugins.plugin_utils._document_view import Imported, shown
 from ansible_collections.changeops.rollback.plugins.plugin_utils._document_yaml import plan_text
+from ansible_collections.changeops.rollback.plugins.plugin_utils._plan import write_plan
 from ansible_collections.changeops.rollback.plugins.plugin_utils._plan_check import check_plan
+from ansible_collections.changeops.rollback.plugins.plugin_utils._plan_folders import folder_of_new_plans, plan_folders
 from ansible_collections.changeops.rollback.plugins.plugin_utils._plan_yaml import MAX_BYTES, PlanError
 
 ARGUMENTS: dict[str, dict[str, t.Any]] = {
@@ -43,14 +44,18 @@ class ActionModule(ActionBase):
             if len(data) > MAX_BYTES:
                 raise DocumentError(f"It has more than {MAX_BYTES} bytes. Is this the right file?")
             document = read_document(data)
-            folder = Path(args["directory"]).expanduser() if args["directory"] else self._folder(variables)
+            folder = (
+                Path(args["directory"]).expanduser()
+                if args["directory"]
+                else folder_of_new_plans(plan_folders(self, variables))
+            )
             imported = []
             for change in document.changes:
                 text, notes = plan_text(change, document, path.name)
                 target = folder / f"{change.id}.yml"
                 there = [one for one in (target, folder / f"{change.id}.yaml") if os.path.lexists(one)]
                 if not there and not self._task.check_mode:
-                    _write(target, text)
+                    write_plan(target, text)
                 faults = _faults(text, change.id, str(target))
                 imported.append(
                     Imported(change.id, os.path.relpath((there or [target])[0]), not there, text, notes, faults)
@@ -70,19 +75,6 @@ class ActionModule(ActionBase):
             kept={one.change: one.path for one in imported if not one.written},
             listed=[{"line": line, "text": text, "why": why} for line, text, why in sorted(document.listed)],
         )
-
-    def _folder(self, variables: dict[str, t.Any]) -> Path:
-        """The first folder in which plans are looked for and that is there, else ``changes`` here."""
-        lookup = lookup_loader.get("changeops.rollback.plan", loader=self._loader, templar=self._templar)
-        lookup.set_options(var_options=variables)
-        folders: list[Path] = lookup._directories(variables)
-        return next((folder for folder in folders if folder.is_dir()), folders[-1])
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("x", encoding="utf-8", newline="\n") as file:
-        file.write(text)
 
 
 def _faults(text: str, change: str, path: str) -> list[tuple[int, str]]:

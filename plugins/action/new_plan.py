@@ -11,10 +11,10 @@ import typing as t
 from pathlib import Path
 
 from ansible.plugins.action import ActionBase
-from ansible.plugins.loader import lookup_loader
 from ansible_collections.changeops.rollback.plugins.plugin_utils._new_plan import plan_text
-from ansible_collections.changeops.rollback.plugins.plugin_utils._plan import find_plan
+from ansible_collections.changeops.rollback.plugins.plugin_utils._plan import NoPlan, find_plan, write_plan
 from ansible_collections.changeops.rollback.plugins.plugin_utils._plan_check import check_plan
+from ansible_collections.changeops.rollback.plugins.plugin_utils._plan_folders import folder_of_new_plans, plan_folders
 from ansible_collections.changeops.rollback.plugins.plugin_utils._plan_yaml import PlanError
 
 ARGUMENTS: dict[str, dict[str, t.Any]] = {
@@ -39,13 +39,13 @@ class ActionModule(ActionBase):
         variables = task_vars or {}
         result = super().run(None, variables)
         args = self.validate_argument_spec(ARGUMENTS)[1]
-        change, folders = args["change"], self._folders(variables)
+        change, folders = args["change"], plan_folders(self, variables)
         try:
             there = find_plan(change or None, folders)
-        except PlanError as exc:
+        except NoPlan:
             there = None
-            if not str(exc).startswith("There is no plan of"):  # no ID, or two plans
-                return dict(result, failed=True, msg=str(exc))
+        except PlanError as exc:
+            return dict(result, failed=True, msg=str(exc))
         if there:
             msg = f"There is a plan of {change} already, {_shown(there)}, which is not overwritten."
             return dict(result, failed=True, msg=f"{msg} Take another ID, or move it.")
@@ -57,11 +57,9 @@ class ActionModule(ActionBase):
         app = {name: args[name] for name in ("services", "config", "checks")}
         today = datetime.datetime.now(datetime.UTC).date().isoformat()
         text = plan_text(change, found, args["stands"], app, variables.get("groups") or {}, today)
-        path = next((folder for folder in folders if folder.is_dir()), folders[-1]) / f"{change}.yml"
+        path = folder_of_new_plans(folders) / f"{change}.yml"
         if not self._task.check_mode:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("x", encoding="utf-8") as stream:
-                stream.write(text)
+            write_plan(path, text)
         if self._task.diff:
             result["diff"] = [{"before": "", "after": text, "after_header": _shown(path)}]
         asked = _asked(text, change, _shown(path))
@@ -70,12 +68,6 @@ class ActionModule(ActionBase):
             [f"{_shown(path)} {wrote}. {'These questions are left:' if asked else 'No question is left.'}", *asked]
         )
         return dict(result, changed=True, path=str(path), msg=msg, questions=asked)
-
-    def _folders(self, variables: dict[str, t.Any]) -> list[Path]:
-        lookup = lookup_loader.get("changeops.rollback.plan", loader=self._loader, templar=self._templar)
-        lookup.set_options(var_options=variables)
-        folders: list[Path] = lookup._directories(variables)
-        return folders
 
 
 def _asked(text: str, change: str, shown: str) -> list[str]:

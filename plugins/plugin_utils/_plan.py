@@ -34,6 +34,10 @@ _SUFFIXES = (".yml", ".yaml")
 _COMPLEXITY = (("simple", 2, 3599), ("moderate", 5, 7200), ("complex", 10, 14400))
 
 
+class NoPlan(PlanError):
+    """The change has no plan."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Risk:
     """What may be lost or go wrong, and what is done about it."""
@@ -195,7 +199,8 @@ def find_plan(change: t.Any, directories: t.Sequence[Path]) -> Path:
     """Find the file of a change's plan.
 
     :arg change: what the user gave, of any type.
-    :raises PlanError: no change was given, it is not a change ID, it has no plan, or it has two in one directory.
+    :raises NoPlan: it has no plan.
+    :raises PlanError: no change was given, it is not a change ID, or it has two plans in one directory.
     """
     if change is None or not str(change).strip():
         _refuse(f"Say which change: add -e change=C001 to the command. {_known(directories)}")
@@ -214,7 +219,18 @@ def find_plan(change: t.Any, directories: t.Sequence[Path]) -> Path:
         if found:
             return found[0]
     hint = near(change, list_plans(directories))
-    _refuse(f"There is no plan of {change}: no {change}.yml in {_join(directories)}.{hint} {_known(directories)}")
+    text = f"There is no plan of {change}: no {change}.yml in {_join(directories)}.{hint} {_known(directories)}"
+    raise NoPlan([(0, text)])
+
+
+def write_plan(path: Path, text: str) -> None:
+    """Write a new plan, and the directory that it is in.
+
+    :raises FileExistsError: there is such a file; it is left as it is.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("x", encoding="utf-8", newline="\n") as file:
+        file.write(text)
 
 
 def _refuse(text: str) -> t.NoReturn:
