@@ -4,7 +4,7 @@
 #
 # PYTHON=python3.12 chooses the interpreter for .venv, ANSIBLE_CORE='ansible-core==2.20.*' the Ansible.
 
-.PHONY: demo demo-stop docs faults lint molecule test test-newest tools units
+.PHONY: bench demo demo-stop docs faults lint molecule test test-newest tools units
 export ANSIBLE_CORE PYTHON
 # where it is set, each command would compile all of Ansible anew
 unexport PYTHONDONTWRITEBYTECODE
@@ -29,19 +29,19 @@ lint:
 	@$(IN_VENV) tests/lint
 
 # What runs on hosts is tested by ansible-test with the oldest Python that a host may have, all else with the controller's.
-HOSTS := tests/unit/plugins/modules/ tests/unit/plugins/module_utils/
+ON_HOSTS := tests/unit/plugins/modules/ tests/unit/plugins/module_utils/
 
 tools:
 	@tests/bootstrap dev
 	@tests/system-packages
 
 units: tools
-	@$(IN_VENV) tests/ansible-test units --python 3.8 $(HOSTS)
+	@$(IN_VENV) tests/ansible-test units --python 3.8 $(ON_HOSTS)
 
 # Much of the gates and the units has work for one core only, and Molecule waits for its hosts: they go on side by side.
 test: tools
 	@$(MAKE) --no-print-directory --jobs 3 --output-sync=target lint units molecule
-	@$(IN_VENV) pytest -n 2 --dist worksteal --durations 20 $(HOSTS:%=--ignore=%)
+	@$(IN_VENV) pytest -n 2 --dist worksteal --durations 20 $(ON_HOSTS:%=--ignore=%)
 
 # Each role alone on real hosts and a whole rollback, or one of them: make molecule ROLE=git_revert
 molecule: tools
@@ -52,14 +52,18 @@ faults: export FAULTS ?= all
 faults: tools
 	@$(IN_VENV) pytest -n 2 --dist worksteal tests/integration/test_fault_matrix.py $(if $(ONLY),-k '$(ONLY)')
 
+# What it costs beside other ways, docs/performance.md, hours; or some of it: make bench ROUNDS=1 HOSTS=1 SIZES=
+bench: tools
+	@$(IN_VENV) python tests/benchmarks/bench.py
+
 # What is newer than that: the newest ansible-core and its Python, and each newer Python that a host may have.
 test-newest: export VENV := .venv-newest
 test-newest: export PYTHON := python3.13
 test-newest: export ANSIBLE_CORE := ansible-core
 # what depends on the host more than on Ansible, and what takes longest, is tried with one core
-test-newest: ONCE := $(wildcard $(patsubst %,tests/integration/test_%.py,dependencies fault_matrix faults fleet git_revert odd_hosts rehearse_beside release report_browser sample_app stack systemd systemd_refusals verify))
+test-newest: ONCE := $(wildcard $(patsubst %,tests/integration/test_%.py,benchmark dependencies fault_matrix faults fleet git_revert odd_hosts rehearse_beside release report_browser sample_app stack systemd systemd_refusals verify))
 test-newest:
 	@tests/bootstrap dev
 	@tests/system-packages
-	@tests/ansible-test units $(HOSTS)
-	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" pytest -n 2 --dist worksteal $(HOSTS:%=--ignore=%) $(ONCE:%=--ignore=%)
+	@tests/ansible-test units $(ON_HOSTS)
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" pytest -n 2 --dist worksteal $(ON_HOSTS:%=--ignore=%) $(ONCE:%=--ignore=%)

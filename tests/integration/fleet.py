@@ -1,7 +1,8 @@
 # Copyright: changeops.rollback contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A fleet: the sample app on several test hosts, all on the one PostgreSQL database of a host of its own.
+"""A fleet: the sample app on several test hosts, all on the one PostgreSQL database of a host of its own, or each on a
+file of SQLite.
 
 The hosts have a network of their own with fixed addresses, so a host that reboots is found where it was.
 """
@@ -16,8 +17,8 @@ import typing as t
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from hosts import Host, image, podman
-from systemd_shop import LOOK, PUT_BACK, SHOW, START, HostOps, SystemdShop
+from hosts import NUMBERS, Host, image, podman
+from systemd_shop import LOOK, LOOK_SQLITE, PUT_BACK, SHOW, START, HostOps, SystemdShop
 
 T = t.TypeVar("T")
 
@@ -58,14 +59,16 @@ class Fleet:
 
     :arg place: a directory of this session, for the ssh key and what goes from host to host.
     :arg count: how many hosts of the app: web1, web2, and so on.
+    :arg shared: whether they share a database; else each has its own, a file, and there is no ``db``.
 
     ``hosts``: those of the app, by name. ``db``: that of the database. ``facts``: what instance.json says of the app,
     which is the same on each host.
     """
 
-    def __init__(self, place: Path, count: int = 2) -> None:
+    def __init__(self, place: Path, count: int = 2, shared: bool = True) -> None:
         image()
-        self.network = f"changeops-fleet-{os.getpid()}"
+        self.shared = shared
+        self.network = f"changeops-fleet-{os.getpid()}-{next(NUMBERS)}"
         self.hosts: dict[str, Host] = {}
         podman("network", "create", self.network)
         with contextlib.ExitStack() as undo:
@@ -75,24 +78,30 @@ class Fleet:
             ship = place / "ship"
             ship.mkdir(exist_ok=True)
             for number, name in enumerate(["db1", *(f"web{number}" for number in range(1, count + 1))]):
+                if name == "db1" and not shared:
+                    continue
                 here = address + number
                 # with another address of its card, a host that reboots would be looked for in vain for a while
                 card = ":".join(f"{byte:02x}" for byte in b"\x02\x00" + here.packed)
-                options = [
+                network_options = [
                     f"--network={self.network}",
                     f"--ip={here}",
                     f"--mac-address={card}",
                     f"--add-host=db1:{address}",
                 ]
-                self.hosts[name] = Host(name, place, [f"{ship}:/ship"], options)
-            self.db = self.hosts.pop("db1")
+                self.hosts[name] = Host(name, place, [f"{ship}:/ship"], network_options)
+            options = f"--port {PORT}"
+            if shared:
+                self.db = self.hosts.pop("db1")
+                options += f" --database-url {postgresql(self.db)}"
             first, *others = self.hosts.values()
-            self.shop = SystemdShop(first, f"--port {PORT} --database-url {postgresql(self.db)}")
+            self.shop = SystemdShop(first, options)
             self.facts = self.shop.facts
             first.sh(f"systemctl stop shop-web; {SHIP}")
             self.each(lambda one: one.sh(UNPACK), others)
-            self.each(lambda one: one.sh(LINGER), [*self.hosts.values(), self.db])
-            self.sql("ALTER DATABASE shop RENAME TO pristine", "postgres")
+            self.each(lambda one: one.sh(LINGER), [*self.hosts.values(), *([self.db] if shared else [])])
+            if shared:
+                self.sql("ALTER DATABASE shop RENAME TO pristine", "postgres")
             undo.pop_all()
 
     def each(self, work: t.Callable[[Host], T], hosts: t.Iterable[Host] | None = None) -> dict[str, T]:
@@ -108,22 +117,27 @@ class Fleet:
 
     def reset(self) -> None:
         """The bad release runs on each host, all of it as it was shipped; a few seconds."""
-        self.db.sh("systemctl start postgresql")
+        if self.shared:
+            self.db.sh("systemctl start postgresql")
         self.each(lambda one: one.sh(f"pkill -KILL -u shop || true; {PUT_BACK}"))
-        self.sql("DROP DATABASE IF EXISTS shop WITH (FORCE)", "postgres")
-        self.sql(f"CREATE DATABASE shop TEMPLATE pristine OWNER {USER}", "postgres")
+        if self.shared:
+            self.sql("DROP DATABASE IF EXISTS shop WITH (FORCE)", "postgres")
+            self.sql(f"CREATE DATABASE shop TEMPLATE pristine OWNER {USER}", "postgres")
         self.each(lambda one: one.sh(START))
 
     def state(self, *names: str) -> dict[str, dict[str, t.Any]]:
-        """All that a rollback may change, as values to compare: that of hosts (all, or those named) and ``database``.
+        """All that a rollback may change, as values to compare: that of hosts (all, or those named), and ``database``
+        where they share it.
 
         A host: ``commit``, ``branch``, ``dirty``, ``tree``, ``files`` and ``env_file`` (digests), ``packages``,
         ``service`` (systemd's ActiveState and UnitFileState) and ``health`` (an HTTP status; 0 where nothing answers).
         """
-        argv = ["python3", "-c", LOOK + SHOW, json.dumps(self.facts)]
+        look = LOOK if self.shared else LOOK + LOOK_SQLITE
+        argv = ["python3", "-c", look + SHOW, json.dumps(self.facts)]
         chosen = [self.hosts[name] for name in names or self.hosts]
         seen = self.each(lambda one: one.run(*argv, user="shop").stdout, chosen)
-        return {name: json.loads(text) for name, text in seen.items()} | {"database": self.database()}
+        database = {"database": self.database()} if self.shared else {}
+        return {name: json.loads(text) for name, text in seen.items()} | database
 
     def database(self) -> dict[str, t.Any]:
         """``revision``, ``rows`` ({id: what both releases know}) and ``totals`` ({id: total}; None: no such column)."""

@@ -1,0 +1,163 @@
+# Copyright: changeops.rollback contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Measures what a rollback costs, beside other ways to do it: make bench, or python tests/benchmarks/bench.py
+
+ROUNDS (7), HOSTS (1,10) and SIZES (10,100,1000) in the environment choose how much; docs/performance.md tells of them.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import typing as t
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "integration"))
+
+from bench_engine import history_share, kept_answers, load_plans, simulated, waited
+from bench_figures import CONTENDERS, Figures
+from bench_page import page
+from bench_plot import plot
+from bench_rig import MEASURES, Rig, Round, WrongEnd, pyinfra
+from fleet import Fleet
+from hosts import NoHosts
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+
+WHOLE = {"ROUNDS": "7", "HOSTS": "1,10", "SIZES": "10,100,1000"}
+ROUNDS_OF_ENGINE = 3  # where more take too long, as with a thousand hosts, there is one
+
+
+def chosen(name: str) -> list[int]:
+    """Numbers that the environment names, or the whole of them."""
+    return [int(word) for word in os.environ.get(name, WHOLE[name]).replace(" ", "").split(",") if word]
+
+
+def say(words: str) -> None:
+    """Tell whoever waits how far it is."""
+    print(f"{time.strftime('%H:%M:%S')} {words}", flush=True)
+
+
+def note(spent: dict[str, list[float]], one: t.Mapping[str, float], names: t.Iterable[str]) -> None:
+    """Add a round's figures to those of earlier rounds."""
+    for name in names:
+        spent.setdefault(name, []).append(one[name])
+
+
+def machine() -> dict[str, str]:
+    """What it runs on, in words."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    model = next(
+        (line.split(":")[1] for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), ""
+    )
+    said = subprocess.run([pyinfra(), "--version"], capture_output=True, text=True, check=True).stdout
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    return {
+        "measured on": f"{time.strftime('%Y-%m-%d')}, at commit {commit.stdout.strip() or 'unknown'}",
+        "cores": f"{len(os.sched_getaffinity(0))} of {model.strip() or platform.machine()}",
+        "memory": f"{memory:.0f} GiB",
+        "load when it began": f"{os.getloadavg()[0]:.1f}",
+        "Linux": platform.release(),
+        "Python": platform.python_version(),
+        "ansible-core": importlib.metadata.version("ansible-core"),
+        "pyinfra": said.split()[-1].lstrip("v"),
+        "hosts": "containers of Debian with systemd and sshd on the same machine",
+    }
+
+
+def rounds_of(rig: Rig, rounds: int) -> dict[str, dict[str, t.Any]]:
+    """Each contender in each round; another one begins each time."""
+    found: dict[str, dict[str, t.Any]] = {contender: {} for contender in CONTENDERS}
+    for number in range(rounds):
+        first = number % len(CONTENDERS)
+        for contender in CONTENDERS[first:] + CONTENDERS[:first]:
+            one = rig.round(contender)
+            note(found[contender], one, MEASURES)
+            if contender == "ours":
+                steps = rig.steps()
+                note(found["ours"].setdefault("steps", {}), steps, steps)
+            shown = f"downtime {one['downtime']:.2f} s, total {one['total']:.1f} s, CPU {one['cpu']:.1f} s"
+            say(f"{rig.name}, round {number + 1} of {rounds}: {contender}: {shown}")
+    return found
+
+
+def engine_of(rig: Rig, sizes: t.Iterable[int], rounds: int) -> dict[str, dict[str, list[float]]]:
+    """Ours on simulated hosts, which answer as the one of this rig."""
+    answers = kept_answers(rig)
+    say(f"a host took {waited(answers):.1f} s for {len(answers.read_text().splitlines())} answers")
+    found: dict[str, dict[str, list[float]]] = {}
+    for size in sizes:
+        for _round in range(1 if size >= 1000 else min(rounds, ROUNDS_OF_ENGINE)):
+            one: Round = simulated(rig, answers, size)
+            note(found.setdefault(str(size), {}), one, [name for name in MEASURES if name != "downtime"])
+            cpu = one["cpu"] / size
+            say(f"{size} simulated hosts: total {one['total']:.1f} s, CPU {cpu:.2f} s a host, {one['memory']:.0f} MB")
+    return found
+
+
+def bench(rounds: int, counts: t.Sequence[int], sizes: t.Sequence[int], place: Path) -> Figures:
+    """All of it."""
+    figures: Figures = {"rounds": rounds, "machine": machine(), "rigs": {}, "engine": {}, "history": {}}
+    # first that which answers are kept of, in the end the largest number on one database
+    rigs = [(count, False) for count in sorted({*counts, *([1] if sizes else [])})]
+    rigs += [(max(counts), True)] if counts and max(counts) > 1 else []
+    for count, shared in rigs:
+        below = Path(tempfile.mkdtemp(prefix="r", dir=place))
+        say(f"{count} hosts boot, and the app is put on them")
+        fleet = Fleet(below, count, shared)
+        try:
+            rig = Rig(fleet, below)
+            if count in counts:
+                figures["rigs"][rig.name] = rounds_of(rig, rounds)
+                spent = figures["history"].setdefault(rig.name, {})
+                for _round in range(min(rounds, ROUNDS_OF_ENGINE)):
+                    note(spent, history_share(rig), ("opening", "observer", "total", "share"))
+                say(f"{rig.name}: the history took {spent['share']} of the total")
+            if count == 1 and not shared:
+                figures["plans"] = load_plans(rig)
+                if sizes:
+                    figures["engine"] = engine_of(rig, sizes, rounds)
+        finally:
+            fleet.close()
+    return figures
+
+
+def main() -> int:
+    rounds = int(os.environ.get("ROUNDS") or WHOLE["ROUNDS"])
+    counts, sizes = chosen("HOSTS"), chosen("SIZES")
+    whole = all(
+        {*chosen_now} >= {*map(int, WHOLE[name].split(","))}
+        for name, chosen_now in (("HOSTS", counts), ("SIZES", sizes))
+    )
+    whole = whole and rounds >= int(WHOLE["ROUNDS"])
+    page_to, json_to = (ROOT / "docs", HERE) if whole else [ROOT / ".cache" / "bench"] * 2
+    place = Path(tempfile.mkdtemp(prefix="bench-"))
+    began = time.monotonic()
+    try:
+        figures = bench(rounds, counts, sizes, place)
+    except (WrongEnd, NoHosts) as exc:
+        print(exc, file=sys.stderr)
+        return 1
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+    page_to.mkdir(parents=True, exist_ok=True)
+    (json_to / "recorded.json").write_text(json.dumps(figures, indent=1) + "\n")
+    (page_to / "performance.md").write_text(page(figures))
+    (page_to / "performance.svg").write_text(plot(figures))
+    say(f"Wrote {page_to / 'performance.md'} after {(time.monotonic() - began) / 60:.0f} minutes.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,235 @@
+# Copyright: changeops.rollback contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the bench makes of its figures, and how it gets them: of detached processes, of an app that is away."""
+
+from __future__ import annotations
+
+import copy
+import http.server
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "integration"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks" / "callbacks"))
+import bench_figures as figures_of
+from bench_answers import asked
+from bench_history import Clock
+from bench_page import page
+from bench_plot import plot
+from bench_probe import downtime, probe
+from bench_rig import faults
+
+ROOT = Path(__file__).parents[2]
+
+
+def rounds(downtime_, total, cpu=1.0, memory=50.0):
+    return {"downtime": downtime_, "total": total, "cpu": [cpu] * 3, "memory": [memory] * 3, "largest": [40.0] * 3}
+
+
+FIGURES = {
+    "rounds": 3,
+    "machine": {"cores": "2", "Python": "3.11.7"},
+    "rigs": {
+        "sqlite-1": {
+            "script": rounds([1.0, 2.0, 9.0], [5.0, 5.0, 5.0]),
+            "pyinfra": rounds([2.0, 2.0, 2.0], [8.0, 8.0, 8.0]),
+            "playbook": rounds([8.0, 8.0, 8.0], [30.0, 30.0, 30.0]),
+            "ours": {**rounds([1.5, 1.4, 1.6], [9.0, 8.0, 10.0]), "steps": {"main verify": [3.1, 3.2, 3.3]}},
+        },
+        "sqlite-10": {"script": rounds([2.0] * 3, [6.0] * 3), "ours": rounds([1.8] * 3, [20.0] * 3)},
+    },
+    "engine": {
+        "100": {"total": [60.0], "cpu": [80.0], "memory": [120.0], "largest": [90.0]},
+        "1000": {"total": [700.0], "cpu": [900.0], "memory": [250.0], "largest": [150.0]},
+    },
+    "history": {"sqlite-1": {"opening": [0.2], "observer": [0.1], "total": [10.0], "share": [0.03]}},
+    "plans": 0.041,
+}
+
+
+def reached(figures):
+    return {row.words: (row.reached, row.value) for row in figures_of.reach(figures)}
+
+
+def test_ratios_are_of_medians():
+    assert figures_of.compared(FIGURES, "sqlite-1", "downtime", "script") == 0.75
+    assert figures_of.compared(FIGURES, "sqlite-1", "total", "playbook") == 0.3
+    assert figures_of.compared(FIGURES, "sqlite-10", "total", "pyinfra") is None
+    assert figures_of.per_host(FIGURES, 1000, "cpu") == 0.9
+
+
+def test_reach_tells_what_is_reached_what_is_not_and_what_was_not_measured():
+    found = reached(FIGURES)
+    assert found["downtime by the script's, 1 host, SQLite"] == (True, 0.75)
+    assert found["downtime by the script's, 10 hosts, SQLite"] == (False, 0.9)
+    assert found["total by the script's, 1 host, SQLite"] == (False, 1.8)
+    assert found["total by pyinfra's, 10 hosts, SQLite"] == (None, None)
+    assert found["controller CPU for each of 100 simulated hosts"] == (True, 0.8)
+    assert found["that for each of 1,000, by that for each of 100"] == (False, 0.9 / 0.8)
+    assert found["controller memory at 1,000 simulated hosts"] == (False, 250.0)
+    assert found["the history's share of the total, 1 host, SQLite"] == (True, 3.0)
+    assert found["loading 100 plans"] == (True, 41.0)
+
+
+def test_nothing_is_reached_that_was_not_measured():
+    nothing = {"rounds": 1, "machine": {}, "rigs": {}, "engine": {}, "history": {}}
+    assert {row.reached for row in figures_of.reach(nothing)} == {None}
+    assert "not measured" in page(nothing)
+    ET.fromstring(plot(nothing))
+
+
+@pytest.mark.parametrize(
+    ("ours", "words"),
+    [
+        ({"downtime": [2.2, 9.0], "total": [13.0, 99.0]}, []),
+        ({"downtime": [2.3, 9.0], "total": [13.0, 99.0]}, ["The downtime of ours is 1.15 times the script's"]),
+        ({"downtime": [1.0], "total": [13.6]}, ["The total of ours is 2.72 times the script's"]),
+    ],
+)
+def test_worse_by_half_counts_the_best_round(ours, words):
+    now = {"script": {"downtime": [2.0, 4.0], "total": [5.0, 5.0]}, "ours": ours}
+    said = figures_of.worse(FIGURES, now, "sqlite-1")
+    assert [one.split(" ([")[0] for one in said] == words
+
+
+def test_page_has_each_figure():
+    text = page(FIGURES)
+    assert "| `changeops.rollback` | 1.50 | 1 | 9.0 | 1 | 1.00 | 50 |" in text
+    assert "| shell script over ssh | 2.00 | 0.75 | 5.0 | 1.80 | 1.00 | 50 |" in text
+    assert "| downtime by the script's, 10 hosts, SQLite | 0.7 | 0.90 | **no** |" in text
+    assert "| main verify | 3.2 |" in text
+    assert "| 1,000 simulated | 700.0 | 0.90 | 250 | 150 |" in text
+    assert "3 rounds each" in text and "41 ms" in text and "| cores | 2 |" in text
+
+
+def test_plot_has_bars_as_long_as_the_downtimes_and_lines_that_rise_with_the_figures():
+    svg = ET.fromstring(plot(FIGURES))
+    space = {"s": "http://www.w3.org/2000/svg"}
+    script, pyinfra, playbook, _ours, *_others = [
+        float(bar.get("width")) for bar in svg.findall("s:rect", space) if bar.get("fill") != "#ffffff"
+    ]
+    assert playbook == pytest.approx(4 * script, rel=0.01) and pyinfra == script
+    heights = [float(point.get("cy")) for point in svg.findall("s:circle", space)]
+    assert heights[0] > heights[1] and heights[2] > heights[3]
+
+
+def test_names_in_figures_are_no_markup():
+    figures = copy.deepcopy(FIGURES)
+    figures["rigs"] = {"sqlite-<b>": figures["rigs"]["sqlite-1"]}
+    assert "<b>" not in plot(figures)
+
+
+def test_downtime_is_that_of_all_outages():
+    assert downtime([[1.0, 2.5], [4.0, 4.25]]) == 1.75
+    assert downtime([[1.0, 2.5], [4.0, None]]) is None
+    assert downtime([]) == 0.0
+
+
+def test_faults_name_what_is_not_as_wanted():
+    wanted = {"health": 200, "packages": "humanize", "tree": "abc"}
+    assert faults({"health": 200, "packages": ["alembic-1.dist-info"], "tree": "abc"}, wanted) == []
+    assert faults({"health": 503, "packages": ["humanize-4.dist-info"], "tree": "abc"}, wanted) == [
+        "health is 503, not 200",
+        "humanize is still installed",
+    ]
+
+
+class Answers(http.server.BaseHTTPRequestHandler):
+    health = 503
+
+    def do_GET(self):
+        self.send_response(self.health if self.path == "/health" else 404)
+        self.end_headers()
+
+    def log_message(self, *args):
+        pass
+
+
+def serve(port, health):
+    handler = type("Handler", (Answers,), {"health": health})
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    return server
+
+
+def test_probe_sees_an_app_from_its_last_answer_to_when_it_is_healthy():
+    """The bad release answers, unhealthy: it is there. One that is back but unhealthy is not."""
+    server = serve(0, 503)
+    port = server.server_port
+    with probe(port, ["127.0.0.1"]) as found:
+        time.sleep(0.2)
+        server.shutdown()
+        server.server_close()
+        time.sleep(0.4)
+        server = serve(port, 503)
+        time.sleep(0.4)
+        server.shutdown()
+        server.server_close()
+        server = serve(port, 200)
+        time.sleep(0.5)
+    server.shutdown()
+    server.server_close()
+    assert 0.7 < found["127.0.0.1"] < 2
+
+
+DETACHED = """
+import os, sys, time
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        while time.process_time() < 0.4: pass
+        open(sys.argv[1], "w").write(str(os.getpid()))
+        time.sleep(600)
+    os._exit(0)
+while not os.path.exists(sys.argv[1]) or not open(sys.argv[1]).read(): time.sleep(0.02)
+"""
+
+
+def test_measured_counts_and_ends_what_detached_itself(tmp_path):
+    pid, cost = tmp_path / "pid", tmp_path / "cost.json"
+    argv = [ROOT / "tests" / "benchmarks" / "measured.py", cost, sys.executable, "-c", DETACHED, pid]
+    assert subprocess.run([sys.executable, *argv], check=False, timeout=60).returncode == 0
+    found = json.loads(cost.read_text())
+    assert found["cpu"] >= 0.4 and found["largest"] > 1 and found["code"] == 0
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
+
+
+def test_measured_ends_with_the_exit_code_of_the_command(tmp_path):
+    argv = [sys.executable, ROOT / "tests" / "benchmarks" / "measured.py", tmp_path / "cost.json", "sh", "-c", "exit 3"]
+    assert subprocess.run(argv, check=False).returncode == 3
+    assert json.loads((tmp_path / "cost.json").read_text())["code"] == 3
+
+
+def test_time_of_a_function_that_another_calls_counts_once():
+    clock = Clock()
+    inner = clock.time(lambda: time.sleep(0.05))
+    outer = clock.time(lambda: (inner(), time.sleep(0.05)))
+    outer()
+    assert 0.1 <= clock.seconds < 0.15
+
+
+@pytest.mark.parametrize(
+    ("cmd", "data", "words"),
+    [
+        (
+            "/bin/sh -c python3",
+            b"zip... module_fqn='changeops.rollback.status', params",
+            "exec changeops.rollback.status",
+        ),
+        ("python3 /home/deploy/.ansible/tmp/x/AnsiballZ_verify.py", None, "exec verify"),
+        ("mkdir -p x-1732", None, "exec"),
+    ],
+)
+def test_what_is_asked_is_the_same_in_each_run(cmd, data, words):
+    assert asked("exec", cmd, data) == words
