@@ -47,9 +47,7 @@ def simulated(rig: Rig, answers: Path, size: int) -> Round:
         ops.root = rig.place / "ours-simulated"
         shutil.rmtree(ops.root, ignore_errors=True)
         ops.root.mkdir()
-        ops.hosts = {
-            f"sim{number:04}": {"ansible_python_interpreter": "/usr/bin/python3"} for number in range(1, size + 1)
-        }
+        ops.hosts = {f"sim{number:04}": {} for number in range(1, size + 1)}
         ops.group_vars["rollback_history_url"] = f"sqlite:///{ops.root}/history.sqlite"
         ops.write()
         (ops.root / "ansible.cfg").write_text(CONFIG.read_text())

@@ -31,6 +31,12 @@ def _add(parent: ET.Element, tag: str, text: str = "", **attributes: t.Any) -> E
     return element
 
 
+def round_above(value: float) -> float:
+    """The next of 1, 2, 5, 10, 20, 50 and so on, with room for a label."""
+    power = 10.0 ** math.floor(math.log10(value or 1))
+    return next(step * power for step in (1, 2, 5, 10, 20) if step * power >= value * 1.1)
+
+
 def bars(parent: ET.Element, top: float, title: str, rows: t.Sequence[tuple[str, str, float]]) -> float:
     """Draw bars, each ``(contender, its name, value in seconds)``; returns where what comes below may begin."""
     _add(parent, "text", title, x=0.0, y=top + 14, font_weight="bold")
@@ -48,12 +54,12 @@ def bars(parent: ET.Element, top: float, title: str, rows: t.Sequence[tuple[str,
 def lines(parent: ET.Element, top: float, title: str, points: t.Sequence[tuple[float, float]], unit: str) -> float:
     """Draw a line over sizes on a logarithmic scale, from 0 on the other; returns where what comes below may begin."""
     _add(parent, "text", title, x=0.0, y=top + 14, font_weight="bold")
-    bottom, most = top + 30 + GRAPH, max((y for _x, y in points), default=0) * 1.15 or 1
+    bottom, most = top + 40 + GRAPH, round_above(max(y for _x, y in points))
     first, last = (math.log10(edge(x for x, _y in points)) for edge in (min, max))
     spread = (last - first) or 1
 
     def at(x: float, y: float) -> tuple[float, float]:
-        across = LEFT + (WIDTH - LEFT - 60) * (math.log10(x) - first) / spread
+        across = LEFT + 50 + (WIDTH - LEFT - 120) * (math.log10(x) - first) / spread
         return round(across, 1), round(bottom - GRAPH * y / most, 1)
 
     for part in (0, 0.5, 1):
@@ -68,8 +74,7 @@ def lines(parent: ET.Element, top: float, title: str, points: t.Sequence[tuple[f
         x, y = at(size, value)
         _add(parent, "circle", cx=x, cy=y, r=4, fill=COLOURS["ours"])
         _add(parent, "text", f"{value:.3g} {unit}", x=x, y=y - 10, text_anchor="middle")
-        _add(parent, "text", f"{size:,.0f}", x=x, y=bottom + 16, text_anchor="middle")
-    _add(parent, "text", "hosts", x=float(WIDTH - 20), y=bottom + 16, text_anchor="end")
+        _add(parent, "text", f"{size:,.0f} hosts", x=x, y=bottom + 16, text_anchor="middle")
     return bottom + 40
 
 

@@ -25,7 +25,7 @@ import bench_figures as figures_of
 from bench_answers import asked
 from bench_history import Clock
 from bench_page import page
-from bench_plot import plot
+from bench_plot import plot, round_above
 from bench_probe import downtime, probe
 from bench_rig import faults
 
@@ -121,6 +121,11 @@ def test_plot_has_bars_as_long_as_the_downtimes_and_lines_that_rise_with_the_fig
     assert playbook == pytest.approx(4 * script, rel=0.01) and pyinfra == script
     heights = [float(point.get("cy")) for point in svg.findall("s:circle", space)]
     assert heights[0] > heights[1] and heights[2] > heights[3]
+
+
+@pytest.mark.parametrize(("value", "above"), [(0.8, 1), (0.95, 2), (120, 200), (250, 500), (9.5, 20), (0, 1)])
+def test_axis_ends_with_a_round_figure(value, above):
+    assert round_above(value) == above
 
 
 def test_names_in_figures_are_no_markup():
