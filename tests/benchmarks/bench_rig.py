@@ -193,7 +193,7 @@ class Rig:
             query = (
                 "SELECT step || ' ' || replace(role, 'changeops.rollback.', ''), "
                 "(julianday(max(finished)) - julianday(min(started))) * 86400 FROM phases WHERE run = ? "
-                "GROUP BY step, phase_index ORDER BY min(started)"
+                'GROUP BY step, "index" ORDER BY min(started)'
             )
             return {name: round(seconds, 2) for name, seconds in database.execute(query, (run,))}
 

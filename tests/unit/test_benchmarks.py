@@ -22,12 +22,14 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "integration"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks" / "callbacks"))
 import bench_figures as figures_of
+from ansible_collections.changeops.rollback.plugins.plugin_utils._history import Store
+from ansible_collections.changeops.rollback.plugins.plugin_utils._history_schema import RUNS
 from bench_answers import asked
 from bench_history import Clock
 from bench_page import page
 from bench_plot import plot, round_above
 from bench_probe import downtime, probe
-from bench_rig import faults
+from bench_rig import Rig, faults
 
 ROOT = Path(__file__).parents[2]
 
@@ -238,3 +240,77 @@ def test_time_of_a_function_that_another_calls_counts_once():
 )
 def test_what_is_asked_is_the_same_in_each_run(cmd, data, words):
     assert asked("exec", cmd, data) == words
+
+
+PLAY = """
+- hosts: all
+  gather_facts: false
+  tasks:
+    - ansible.builtin.raw: uptime
+      register: first
+    - ansible.builtin.ping:
+      register: second
+    - ansible.builtin.assert:
+        that: [first.stdout == "up for ever", second.ping == "kept"]
+"""
+ANSWERS = [
+    {"asked": "exec", "answer": [0, "up for ever", ""], "seconds": 0.3},
+    {"asked": "exec ansible.modules.ping", "answer": [0, '{"ping": "kept"}', ""], "seconds": 0.3},
+]
+
+
+def play(tmp_path, answers):
+    (tmp_path / "play.yml").write_text(PLAY)
+    (tmp_path / "answers").write_text("".join(json.dumps(answer) + "\n" for answer in answers))
+    (tmp_path / "asked").mkdir()
+    environ = {
+        "ANSIBLE_CALLBACK_PLUGINS": str(ROOT / "tests" / "benchmarks" / "callbacks"),
+        "ANSIBLE_PIPELINING": "true",
+        "ANSIBLE_PYTHON_INTERPRETER": "/usr/bin/python3",
+        "BENCH_GIVE": str(tmp_path / "answers"),
+        "BENCH_PLACE": str(tmp_path / "asked"),
+    }
+    argv = [Path(sys.executable).parent / "ansible-playbook", "-i", "sim1,sim2", "play.yml"]
+    began = time.monotonic()
+    done = subprocess.run(
+        argv, cwd=tmp_path, env={**os.environ, **environ}, capture_output=True, text=True, check=False
+    )
+    return done, time.monotonic() - began
+
+
+def test_simulated_hosts_answer_as_the_real_one_did_after_the_same_time(tmp_path):
+    done, took = play(tmp_path, ANSWERS)
+    assert done.returncode == 0, done.stdout
+    assert took > 0.6
+    assert {file.name: file.read_text() for file in (tmp_path / "asked").iterdir()} == {"sim1": "2", "sim2": "2"}
+
+
+def test_simulated_hosts_do_not_answer_what_the_real_one_was_not_asked(tmp_path):
+    done, _took = play(tmp_path, [ANSWERS[0], {**ANSWERS[1], "asked": "exec ansible.modules.stat"}])
+    assert done.returncode != 0
+    assert (
+        "Number 2 is exec ansible.modules.ping; the host that was kept was asked: exec ansible.modules.stat"
+        in " ".join(done.stdout.split())
+    )
+
+
+def test_steps_are_those_of_the_last_run_over_all_hosts(tmp_path):
+    (tmp_path / "ours").mkdir()
+    store = Store(f"sqlite:///{tmp_path}/ours/history.sqlite")
+    with store.transaction() as connection:
+        for run, second in (("A", 0), ("B", 20)):
+            values = {column.name: "" for column in RUNS.c if not column.nullable}
+            started = f"2026-11-20T12:00:{second:02}.000Z"
+            connection.execute(RUNS.insert().values({**values, "id": run, "started": started, "check_mode": False}))
+            rows = [
+                {
+                    **{"host": host, "index": 1, "phase": "stop", "role": "changeops.rollback.service_stop"},
+                    **{"step": "main", "status": "ok", "changed": True, "message": "", "before": None, "after": None},
+                    **{"started": f"2026-11-20T12:00:{second + 1:02}.000Z", "finished": f"2026-11-20T12:00:{end}.500Z"},
+                }
+                for host, end in (("web1", f"{second + 2:02}"), ("web2", f"{second + 4:02}"))
+            ]
+            store.save_rows(connection, run, rows, [])
+    rig = Rig.__new__(Rig)
+    rig.place = tmp_path
+    assert rig.steps() == {"main service_stop": 3.5}
