@@ -73,6 +73,8 @@ def history_share(rig: Rig) -> Round:
     out = rig.place / "history.json"
     out.unlink(missing_ok=True)
     cost = rig.round("ours", ANSIBLE_CALLBACK_PLUGINS=str(CALLBACKS), BENCH_HISTORY=str(out))
+    if not out.exists():
+        raise WrongEnd(f"The observer's time was not taken: see the warnings in {rig.place / 'ours.log'}.")
     spent = t.cast("Round", json.loads(out.read_text()))
     seconds = spent["observer"] + spent["opening"]
     rounded = {name: round(value, 3) for name, value in spent.items()}

@@ -28,9 +28,9 @@ SHARE = 0.05  # of the time at most is spent on looking at memory
 def children(pid: int) -> list[int]:
     """The children of a process, and theirs."""
     found: list[int] = []
-    for one in Path(f"/proc/{pid}/task").glob("*/children"):
-        with contextlib.suppress(OSError):
-            for child in map(int, one.read_text().split()):
+    with contextlib.suppress(OSError):  # it has ended meanwhile
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            for child in map(int, Path(f"/proc/{pid}/task/{thread}/children").read_text().split()):
                 found += [child, *children(child)]
     return found
 

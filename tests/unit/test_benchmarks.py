@@ -175,6 +175,7 @@ def test_probe_sees_an_app_from_its_last_answer_to_when_it_is_healthy():
     port = server.server_port
     with probe(port, ["127.0.0.1"]) as found:
         time.sleep(0.2)
+        began = time.monotonic()
         server.shutdown()
         server.server_close()
         time.sleep(0.4)
@@ -184,9 +185,10 @@ def test_probe_sees_an_app_from_its_last_answer_to_when_it_is_healthy():
         server.server_close()
         server = serve(port, 200)
         time.sleep(0.5)
+    ended = time.monotonic()
     server.shutdown()
     server.server_close()
-    assert 0.7 < found["127.0.0.1"] < 2
+    assert 0.7 < found["127.0.0.1"] < ended - began
 
 
 DETACHED = """
@@ -222,8 +224,9 @@ def test_time_of_a_function_that_another_calls_counts_once():
     clock = Clock()
     inner = clock.time(lambda: time.sleep(0.05))
     outer = clock.time(lambda: (inner(), time.sleep(0.05)))
+    began = time.perf_counter()
     outer()
-    assert 0.1 <= clock.seconds < 0.15
+    assert 0.1 <= clock.seconds <= time.perf_counter() - began
 
 
 @pytest.mark.parametrize(

@@ -57,18 +57,20 @@ class CallbackModule(CallbackBase):
         self._clock = Clock()
         self._opened = 0.0
         self._began = time.perf_counter()
-        if os.environ.get("BENCH_HISTORY"):
-            atexit.register(self._write, os.getpid(), Path(os.environ["BENCH_HISTORY"]))
 
     def v2_playbook_on_start(self, playbook: t.Any) -> None:
+        if not os.environ.get("BENCH_HISTORY"):
+            return
         from ansible.plugins.loader import callback_loader
         from ansible_collections.changeops.rollback.plugins.plugin_utils import _history
 
         observer = type(callback_loader.get("changeops_observer"))
-        for name in dir(observer):
-            if name in observer.__dict__ and (name.startswith("v2_") or name in ("_close", "_on_signal")):
-                setattr(observer, name, self._clock.time(getattr(observer, name)))
+        names = [name for name in vars(observer) if name.startswith("v2_")]
+        for name in [*names, "_close"]:
+            setattr(observer, name, self._clock.time(getattr(observer, name)))
         _history.Store.beat = self._clock.time(_history.Store.beat)
+        # Without the observer there is nothing to wrap, and nothing is written. It closes the record before this.
+        atexit.register(self._write, os.getpid(), Path(os.environ["BENCH_HISTORY"]))
 
     def v2_runner_on_start(self, host: t.Any, task: t.Any) -> None:
         if (task.resolved_action or task.action) == OPENED_BY:
