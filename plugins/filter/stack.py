@@ -73,7 +73,7 @@ def stack(
 ) -> str:
     places = [plan["place"] for plan in plans if plan["place"]]
     known, stay = stack_of(places, found), under.split(",") if isinstance(under, str) else under or []
-    stay = [str(one).strip() for one in stay]
+    stay = [name for one in stay if (name := str(one).strip())]
     for warning in (view.unread(plans, change), *view.doubts(known, places, change, stay)):
         if warning:
             display.warning(warning)

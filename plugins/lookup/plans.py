@@ -17,7 +17,7 @@ author:
 options:
   _terms:
     description:
-      - IDs of changes. Without one, or with an empty one, all plans are found.
+      - IDs of changes. Without one, with an empty one or with V(all), all plans are found.
       - A change that has no plan is an error.
     type: list
     elements: raw
@@ -82,7 +82,7 @@ class LookupModule(PlanLookup):
     def run(self, terms: list[t.Any], variables: dict[str, t.Any] | None = None, **kwargs: t.Any) -> list[t.Any]:
         variables = variables or {}
         self.set_options(var_options=variables, direct=kwargs)
-        named = [str(term) for term in terms if term]
+        named = [str(term) for term in terms if term and term != "all"]
         inventory = self._inventory(variables)
         plans = []
         for change in named or list_plans(self._directories(variables)):

@@ -21,7 +21,7 @@ requirements:
 options:
   _terms:
     description:
-      - IDs of the changes that get files of their own. Without one, or with an empty one, all of them do.
+      - IDs of the changes that get files of their own. Without one, with an empty one or with V(all), all of them do.
       - The files that list the changes always have all of them.
     type: list
     elements: raw
@@ -105,7 +105,7 @@ class LookupModule(PlanLookup):
         folders = self._directories(variables)
         plans = list_plans(folders)
         folder = (next(iter(plans.values())).parent if plans else folders[0]).parent
-        named = [str(term) for term in terms if term]
+        named = [str(term) for term in terms if term and term != "all"]
         try:
             for change in named:
                 self._plan(change, variables)

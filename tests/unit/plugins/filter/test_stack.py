@@ -158,7 +158,7 @@ def test_refused(row: Refusal, warned: list[str]) -> None:
     assert warned == []
 
 
-@pytest.mark.parametrize("under", ["C003", "C002, C003", ["C003"]])
+@pytest.mark.parametrize("under", ["C003", "C002, C003", ["C003"], "C003,"])
 def test_a_change_may_be_left_on_top(under: t.Any) -> None:
     given = (ALL, code("app.py", C001=[1], C003=[3]))
     assert stack(given, under=under) == ""
