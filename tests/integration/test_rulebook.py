@@ -132,7 +132,7 @@ def rulebook(awx: Awx, place: Path, **variables: t.Any) -> t.Iterator[int]:
             stderr=out,
         )
     try:
-        until = time.monotonic() + 120
+        until = time.monotonic() + 300
         while not post(port, token="nobody's"):
             assert process.poll() is None and time.monotonic() < until, log.read_text()
             time.sleep(0.1)
