@@ -49,8 +49,8 @@ MEASURES = """\
 - **Engine only**: `ansible-playbook` with the real plan, roles, observer and history. Where ssh would start, the
   answers that a real host gave, once, are given to each simulated host, each after the time that it took. So neither
   hosts nor ssh's own processes are in those figures; the ten real hosts beside them have both.
-- **The history's share**: all time in the observer, with its imports and its heartbeat, and the whole task that opens
-  the run.
+- **The history's share**: all time in the observer, with its imports, its heartbeat and the tables that it shows, and
+  the whole task that opens the run.
 - Hosts and controller share this machine, so with many hosts the cores are what contenders wait for.
 """
 AGAIN = """\
