@@ -13,8 +13,8 @@ from ansible import context
 from ansible.errors import AnsiblePromptNoninteractive
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
+from ansible_collections.changeops.rollback.plugins.plugin_utils._awx import job_of
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history import (
-    URL_VARIABLE,
     Asked,
     HistoryError,
     Refused,
@@ -32,13 +32,14 @@ from ansible_collections.changeops.rollback.plugins.plugin_utils._history_notes 
 )
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history_process import this_process, who
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history_schema import KINDS, ROLLBACK
-from ansible_collections.changeops.rollback.plugins.plugin_utils._history_spool import open_store
+from ansible_collections.changeops.rollback.plugins.plugin_utils._history_spool import store_of
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history_times import expected
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history_within import NOT_TOLD, within
+from ansible_collections.changeops.rollback.plugins.plugin_utils._recorder import artifacts
 from ansible_collections.changeops.rollback.plugins.plugin_utils._windows import gate, outside_words, why_outside
 
 ARGUMENTS: dict[str, dict[str, t.Any]] = {
-    "state": {"type": "str", "choices": ["opened", "noted"], "required": True},
+    "state": {"type": "str", "choices": ["opened", "noted", "told"], "required": True},
     "change": {"type": "str"},
     "plan_digest": {"type": "str"},
     "url": {"type": "str", "no_log": True},
@@ -58,10 +59,6 @@ RETURNED = (
     *("broke_lock", "dead_runs", "kind", "rehearsed"),
 )
 QUESTIONS = {CAUSE: "What was the cause?", FIX: "What is the planned fix?", NOTE: "What else is to be noted?"}
-FILES_VANISH = (
-    "The history is a file in this AWX job's container and vanishes with it, so an interrupted run will not be found. "
-    f"Set rollback_history_url, or {URL_VARIABLE} with a credential, to a PostgreSQL database."
-)
 
 
 class ActionModule(ActionBase):
@@ -79,13 +76,17 @@ class ActionModule(ActionBase):
             # the role's variable for the note of a run is typed as -e notes=
             option = "notes" if (name, args["state"]) == ("note", "opened") else name
             args[name] = typed(option, args[name], context.CLIARGS.get("extra_vars") or ())
-        shared = self._templar.template(variables.get("rollback_history_url"))
+        if args["state"] == "told":
+            stats = artifacts()
+            return dict(result, changed=False, artifacts=stats, ansible_stats={"data": stats, "per_host": False})
         try:
-            store = open_store(args["url"], shared, os.environ, sys.executable)
+            store = store_of(args["url"], variables, self._templar, sys.executable)
             if args["state"] == "noted":
                 return dict(result, changed=False, msg=self._note(store, args, variables))
             return dict(result, **self._open(store, args, variables))
         except Refused as exc:
+            if args["state"] != "opened":
+                return dict(result, failed=True, msg=str(exc))
             person, place = who(variables, os.environ)
             run = {"id": "", "change": args["change"], "kind": args["kind"], "check_mode": bool(self._task.check_mode)}
             refused = {**run, "executed_by": person, "executed_from": place}
@@ -157,6 +158,7 @@ class ActionModule(ActionBase):
             kind=args["kind"],
             rehearsed_within=within(args["require_rehearsal"]),
             lacking=lacking,
+            job=job_of(variables, os.environ),
             notes=tuple(self._signed(store, given, variables)),
         )
         # Action plugins run in a fork of ansible-playbook, and it is that one which lives as long as the run.
@@ -167,7 +169,5 @@ class ActionModule(ActionBase):
         run["window"] = window if allowed else f"{why_outside(run, reason)} {window}"
         words = f"Opened run {run['id']}"
         words += f", which goes on with {run['resumes']}." if run["resumed"] else "."
-        result: dict[str, t.Any] = {"changed": False, "run": run, "msg": words}
-        if place.startswith("AWX") and store.is_file:
-            result["warnings"] = [FILES_VANISH]
-        return result
+        begun = {f"rollback_{name}": run["id" if name == "run" else name] for name in ("run", "change", "kind")}
+        return {"changed": False, "run": run, "msg": words, "ansible_stats": {"data": begun, "per_host": False}}

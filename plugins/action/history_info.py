@@ -15,7 +15,7 @@ from ansible.utils.display import Display
 from ansible_collections.changeops.rollback.plugins.plugin_utils import _history_view as view
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history import HistoryError
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history_process import this_process
-from ansible_collections.changeops.rollback.plugins.plugin_utils._history_spool import open_store
+from ansible_collections.changeops.rollback.plugins.plugin_utils._history_spool import store_of
 
 ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "change": {"type": "str", "default": ""},
@@ -45,9 +45,8 @@ class ActionModule(ActionBase):
         variables = task_vars or {}
         result = super().run(None, variables)
         args = self.validate_argument_spec(ARGUMENTS)[1]
-        shared = self._templar.template(variables.get("rollback_history_url"))
         try:
-            store = open_store(args["url"], shared, os.environ, sys.executable)
+            store = store_of(args["url"], variables, self._templar, sys.executable)
             runs = store.runs(this_process(os.getppid()), args["change"], args["run"], args["last"])
             if args["format"]:
                 Display().display(rendered(runs, args["format"], bool(args["run"])))

@@ -20,7 +20,7 @@ from ansible_collections.changeops.rollback.plugins.plugin_utils import _review
 from ansible_collections.changeops.rollback.plugins.plugin_utils import _status_view as view
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history import HistoryError, Store, now_utc
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history_process import this_process
-from ansible_collections.changeops.rollback.plugins.plugin_utils._history_spool import open_store
+from ansible_collections.changeops.rollback.plugins.plugin_utils._history_spool import store_of
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history_within import within
 from ansible_collections.changeops.rollback.plugins.plugin_utils._outcome import SUCCEEDED
 from ansible_collections.changeops.rollback.plugins.plugin_utils._stack import stack_of
@@ -90,11 +90,10 @@ class ActionModule(ActionBase):
         variables = task_vars or {}
         result = super().run(None, variables)
         args = self.validate_argument_spec(ARGUMENTS)[1]
-        shared = self._templar.template(variables.get("rollback_history_url"))
         plans, found, width = args["plans"], args["found"], shutil.get_terminal_size((120, 24)).columns
         runs, before, rehearsals, required, without = {}, {}, {}, 0, ""
         try:
-            store = open_store(args["url"], shared, os.environ, sys.executable)
+            store = store_of(args["url"], variables, self._templar, sys.executable)
             runs, before = last_runs(store, [plan["change"] for plan in plans])
             rehearsals = {p["change"]: store.rehearsal(p["change"], p["digest"]) for p in plans}
             required = within(args["require_rehearsal"])

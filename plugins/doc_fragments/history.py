@@ -16,6 +16,8 @@ options:
       - Database that keeps the history, C(sqlite:////path/history.sqlite) or C(postgresql://user@host/database).
       - Without it the variable C(rollback_history_url) is used, then the environment variable E(CHANGEOPS_HISTORY_URL),
         then the file C(~/.local/state/changeops/history.sqlite) (E(XDG_STATE_HOME) is honored).
+      - In a job of AWX a file is refused, because it vanishes with the job's container, unless the variable
+        C(rollback_allow_ephemeral_history) is true.
     type: str
 requirements:
   - SQLAlchemy in the Python that runs Ansible

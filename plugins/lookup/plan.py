@@ -32,6 +32,8 @@ options:
         pattern matches no host of the inventory, and when C(--limit) leaves none of the hosts.
       - It fails as well when C(--limit) leaves out one of the hosts that share a database, unless the plan says
         C(schema_compatible). Hosts share one where fewer of them downgrade it than have services stopped for it.
+      - It fails as well when a plan with a database phase names a host that the inventory lacks, and in a job slice of
+        AWX.
       - It warns of other hosts that C(--limit) leaves out, by name.
     type: str
     choices: [plan, hosts]
@@ -131,11 +133,12 @@ from pathlib import Path
 from ansible import context
 from ansible.errors import AnsibleError
 from ansible.inventory.group import Group
-from ansible.inventory.manager import InventoryManager
+from ansible.inventory.manager import InventoryManager, split_host_pattern
 from ansible.plugins.loader import vars_loader
 from ansible.plugins.lookup import LookupBase
 from ansible.utils.collection_loader._collection_finder import _get_collection_role_path
 from ansible.utils.display import Display
+from ansible_collections.changeops.rollback.plugins.plugin_utils._awx import slice_of
 from ansible_collections.changeops.rollback.plugins.plugin_utils._batches import split
 from ansible_collections.changeops.rollback.plugins.plugin_utils._plan import Plan, find_plan, near
 from ansible_collections.changeops.rollback.plugins.plugin_utils._plan_check import load_plan
@@ -219,6 +222,10 @@ class LookupModule(LookupBase):
                 there = _inventory_has(variables, pattern)
                 raise AnsibleError(f"{where}: the pattern '{pattern}' matches no host. {there}")
             hosts.update(dict.fromkeys(found))
+        if _changes_database(plan):
+            partial = _partial(plan, inventory, variables)
+            if partial:
+                raise AnsibleError(f"{where} changes a database, and {partial}")
         limit = variables.get("ansible_limit")
         if limit:
             downgraded, served = _shared_database(plan, inventory)
@@ -295,6 +302,29 @@ def _shared_database(plan: Plan, inventory: InventoryManager) -> tuple[list[str]
     if plan.schema_compatible or not downgraded or set(served) <= set(downgraded):
         return [], []
     return downgraded, served
+
+
+def _changes_database(plan: Plan) -> bool:
+    return any(phase.role == "changeops.rollback.alembic_downgrade" for phase in plan.phases)
+
+
+def _partial(plan: Plan, inventory: InventoryManager, variables: dict[str, t.Any]) -> str:
+    """Say that the inventory has not all hosts of the plan, as far as that can be known; empty where it may."""
+    template = slice_of(variables)
+    if template:
+        return (
+            f"this job is a slice of template '{template}', with a part of the inventory only: apps on the other hosts "
+            "would still use the database. Set the template's job slicing to 1. (A workflow that has the name of its "
+            "template looks the same: rename it.)"
+        )
+    named = dict.fromkeys(part for pattern in plan.patterns for part in split_host_pattern(pattern))
+    missing = [part for part in named if part[:1] not in ("!", "&") and not _match(inventory, part)]
+    if not missing:
+        return ""
+    return (
+        f"the inventory has no {_some(missing)}: apps there would still use it. Run it with an inventory that has all "
+        "hosts of the plan, or take those that are gone out of the plan."
+    )
 
 
 def _torn(downgraded: list[str], served: list[str], left_out: list[str]) -> str:

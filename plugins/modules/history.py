@@ -25,8 +25,10 @@ options:
         unfinished run was edited. In check mode no lock is taken and nothing is resumed; it is recorded as a dry run.
       - V(noted) adds O(note), O(cause) and O(fix) to O(run). Where none of them is given it asks for them at the
         terminal, and without a terminal it fails.
+      - V(told) tells what came of the run that is at work, by its last task. Like M(ansible.builtin.set_stats) it
+        leaves that to the playbook's end, where AWX and ansible-runner take it up as artifacts.
     type: str
-    choices: [opened, noted]
+    choices: [opened, noted, told]
     required: true
   change:
     description: The change that is rolled back. Required for O(state=opened).
@@ -114,9 +116,24 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+artifacts:
+  description:
+    - What came of the run at work. Times are in seconds; C(rollback_downtime) is 0 where no service was stopped. After
+      a rehearsal C(rollback_expected) says in sentences how long the rollback will take. Empty where nothing is
+      recorded.
+    - C(rollback_run), C(rollback_change) and C(rollback_kind) are left for later jobs as soon as a run is opened.
+  returned: for O(state=told)
+  type: dict
+  sample:
+    rollback_outcome: succeeded
+    rollback_summary: 7 phases done on 1 host.
+    rollback_loss: [invoices.total (2000 values)]
+    rollback_duration: 21.4
+    rollback_downtime: 7.0
+    rollback_phase_durations: {1-backup: 0.5, 2-service_stop: 1.1}
 msg:
   description: What was done, in a sentence.
-  returned: always
+  returned: for all but O(state=told)
   type: str
   sample: Opened run 20261122T231500-C001-1a2b.
 run:

@@ -93,6 +93,15 @@ runs:
       returned: success
       type: str
       sample: dana@ops1
+    job:
+      description:
+        - What AWX told of the job that it was. V(null) where it was none. Keys, as far as known, are C(id), C(url),
+          C(launch_type) (V(manual), V(scheduled), V(webhook), V(relaunch), V(workflow)), C(template), C(workflow_id),
+          C(workflow), C(workflow_schedule), C(schedule), C(webhook) (its event), C(rule) (of Event-Driven Ansible),
+          C(revision) and C(branch) of the project, and C(inventory).
+      returned: success
+      type: dict
+      sample: {id: 12, url: "https://awx.example.com/#/jobs/playbook/12", launch_type: manual, template: Roll back}
     check_mode:
       description: Whether it was a dry run.
       returned: success

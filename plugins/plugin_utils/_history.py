@@ -23,7 +23,7 @@ from pathlib import Path
 from ..module_utils._redact import redact, redacted
 from ..module_utils._words import age
 from . import _history_schema as schema
-from ._history_process import Process, alive, holder_words, seconds_between
+from ._history_process import Process, alive, holder_words, seconds_between, silence_words
 from ._history_rehearsal import Rehearsal
 from ._outcome import FAILED, INTERRUPTED, MAIN, OUTCOMES, RECOVER, REFUSED, SKIPPED, cut_short, rows_of
 
@@ -63,7 +63,7 @@ class Asked:
 
     ``rehearsed_within``: how old the rehearsal may be that a rollback needs, in seconds; 0: it needs none.
     ``lacking``: why it may not begin unless it resumes an unfinished one; empty: it may. ``notes``: as in
-    ``_history_notes``.
+    ``_history_notes``. ``job``: as ``_awx.job_of`` gives it.
     """
 
     change: str
@@ -77,6 +77,7 @@ class Asked:
     rehearsed_within: int = 0
     lacking: str = ""
     notes: tuple[t.Mapping[str, t.Any], ...] = ()
+    job: t.Mapping[str, t.Any] | None = None
 
 
 def state_dir(environ: t.Mapping[str, str]) -> Path:
@@ -278,8 +279,8 @@ class Store:
                     since = age(seconds_between(run["started"], utc(now)) or 0)
                     raise Refused(
                         f"{asked.change} is being {schema.DOING[run['kind']]} by {holder_words(run)} since {since} "
-                        f"(run {run['id']}). Wait for it, or if you are sure that it is dead: ansible-playbook "
-                        f"{asked.kind}.yml -e change={asked.change} -e break_lock={run['id']}"
+                        f"(run {run['id']}). {silence_words(run, here, now)}Wait for it, or if you are sure that it is "
+                        f"dead: ansible-playbook {asked.kind}.yml -e change={asked.change} -e break_lock={run['id']}"
                     )
                 run.update(self._bury(connection, run, asked.break_lock))
             if run["outcome"] in (REFUSED, INTERRUPTED) and not self._touched(connection, run["id"]):

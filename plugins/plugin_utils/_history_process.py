@@ -11,8 +11,12 @@ import getpass
 import os
 import socket
 import subprocess
+import sys
 import typing as t
 from pathlib import Path
+
+from ..module_utils._words import age
+from ._awx import job_of, person_of, place_of
 
 SILENT_AFTER = 60.0  # seconds without a heartbeat after which a run on another machine counts as dead
 
@@ -43,6 +47,8 @@ def started(pid: int) -> str:
 
 def _machine() -> str:
     """What differs between two machines, two boots and two containers of one host name; empty where unknown."""
+    if sys.platform != "linux":
+        return sys.platform
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"
@@ -55,36 +61,47 @@ def this_process(pid: int) -> Process:
     return Process(socket.gethostname(), _machine(), pid, started(pid))
 
 
+def _is_near(run: t.Mapping[str, t.Any], here: Process) -> bool:
+    """Whether ``run`` is on the same machine and in the same container, so that its process can be seen from here."""
+    return bool(here.machine) and (run["controller"], run["machine"]) == (here.controller, here.machine)
+
+
+def _silent(run: t.Mapping[str, t.Any], now: datetime.datetime) -> float:
+    return (now - datetime.datetime.fromisoformat(run["heartbeat"])).total_seconds()
+
+
 def alive(run: t.Mapping[str, t.Any], here: Process, now: datetime.datetime) -> bool:
     """Whether the process behind the open ``run`` lives.
 
-    On the same machine the process tells; a process elsewhere is known by its heartbeat.
+    On the same machine the process tells; a process elsewhere, also in another container, is known by its heartbeat.
     """
-    if (run["controller"], run["machine"]) == (here.controller, here.machine):
+    if _is_near(run, here):
         return bool(run["pid_started"]) and started(run["pid"]) == run["pid_started"]
-    return (now - datetime.datetime.fromisoformat(run["heartbeat"])).total_seconds() < SILENT_AFTER
+    return _silent(run, now) < SILENT_AFTER
+
+
+def silence_words(run: t.Mapping[str, t.Any], here: Process, now: datetime.datetime) -> str:
+    """When a run elsewhere gave its last sign of life, and what comes of silence, as words that others follow; empty for one that is near."""
+    if _is_near(run, here):
+        return ""
+    silent = age(_silent(run, now))
+    return f"Its last sign of life was {silent} ago; after {SILENT_AFTER:.0f} s without one it counts as dead. "
 
 
 def who(variables: t.Mapping[str, t.Any], environ: t.Mapping[str, str]) -> tuple[str, str]:
     """Who runs it and from where.
 
-    :arg variables: of the play; AWX gives ``awx_user_name``, ``awx_job_id``, or the same with ``tower_``.
+    :arg variables: of the play, with what AWX tells a job.
     :returns: (person, ``user@host`` or the AWX job).
     """
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # a container's user id without a name
         user = str(os.geteuid())
-
-    def awx(name: str) -> str:
-        return str(variables.get(f"awx_{name}") or variables.get(f"tower_{name}") or "")
-
-    job = awx("job_id")
-    if not job:
+    job = job_of(variables, environ)
+    if job is None:
         return environ.get("SUDO_USER") or user, f"{user}@{socket.gethostname()}"
-    person = awx("user_name") or (f"schedule {awx('schedule_name')}" if awx("schedule_name") else "AWX")
-    workflow = awx("workflow_job_id")
-    return person, f"AWX job {job}" + (f" of workflow {workflow}" if workflow else "")
+    return person_of(job, variables), place_of(job)
 
 
 def holder_words(run: t.Mapping[str, t.Any]) -> str:

@@ -22,7 +22,7 @@ except ImportError:
 else:
     HAS_SQLALCHEMY = True
 
-    SCHEMA_VERSION = 3
+    SCHEMA_VERSION = 4
 
     METADATA = sa.MetaData()
 
@@ -40,6 +40,8 @@ else:
         sa.Column("resumes", sa.Text),
         sa.Column("executed_by", sa.Text, nullable=False),
         sa.Column("executed_from", sa.Text, nullable=False),
+        # What AWX told of the job, as _awx.job_of gives it.
+        sa.Column("job", sa.JSON(none_as_null=True)),
         # Where ansible-playbook runs: host name, what tells two machines of one name apart, process, its start.
         sa.Column("controller", sa.Text, nullable=False),
         sa.Column("machine", sa.Text, nullable=False),
@@ -96,7 +98,10 @@ else:
     def _add_kind(connection: t.Any) -> None:
         connection.execute(sa.text(f"ALTER TABLE runs ADD COLUMN kind TEXT NOT NULL DEFAULT '{ROLLBACK}'"))
 
-    STEPS: dict[int, t.Callable[[t.Any], None]] = {2: TRUTH.create, 3: _add_kind}
+    def _add_job(connection: t.Any) -> None:
+        connection.execute(sa.text("ALTER TABLE runs ADD COLUMN job JSON"))
+
+    STEPS: dict[int, t.Callable[[t.Any], None]] = {2: TRUTH.create, 3: _add_kind, 4: _add_job}
 
     def prepare(connection: t.Any) -> int:
         """Make the tables where there are none, and bring older ones up to date, in the transaction that is open.

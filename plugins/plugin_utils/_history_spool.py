@@ -17,8 +17,11 @@ import os
 import typing as t
 from pathlib import Path
 
+from ansible.module_utils.parsing.convert_bool import boolean
+
 from ..module_utils._redact import redacted
-from ._history import HistoryError, Store, now_utc, state_dir, store_url
+from ._awx import EPHEMERAL, job_of, place_of
+from ._history import HistoryError, Refused, Store, now_utc, state_dir, store_url
 
 
 @contextlib.contextmanager
@@ -99,3 +102,24 @@ def open_store(option: t.Any, variable: t.Any, environ: t.Mapping[str, str], pyt
     store = Store(store_url(option, variable, environ), now_utc, python)
     replay(state_dir(environ) / "spool", store)
     return store
+
+
+def store_of(option: t.Any, variables: t.Mapping[str, t.Any], templar: t.Any, python: str) -> Store:
+    """The store that a task on the controller uses.
+
+    :arg option: the URL that the task names, or None.
+    :arg variables: of the task; ``rollback_history_url`` and ``rollback_allow_ephemeral_history`` are templated here.
+    :raises HistoryError: as ``open_store``.
+    :raises Refused: it would be a file in the container of an AWX job.
+    """
+    shared, allowed = (
+        templar.template(variables.get(name)) for name in ("rollback_history_url", "rollback_allow_ephemeral_history")
+    )
+    job = job_of(variables, os.environ)
+    if (
+        job
+        and not boolean(allowed or False, strict=False)
+        and store_url(option, shared, os.environ).startswith("sqlite")
+    ):
+        raise Refused(EPHEMERAL.format(place=place_of(job)))
+    return open_store(option, shared, os.environ, python)

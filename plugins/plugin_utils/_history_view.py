@@ -9,6 +9,7 @@ import json
 import textwrap
 import typing as t
 
+from ._awx import from_words, link_of
 from ._history_notes import note_words
 from ._history_schema import REHEARSAL, ROLLBACK
 from ._outcome import name_of, sentence
@@ -91,7 +92,15 @@ def as_markdown(runs: t.Sequence[Run], details: bool = False) -> str:
         return NOTHING
     lines = _markdown_table(RUN_COLUMNS, [run_cells(run) for run in runs])
     for run in runs if details else ():
-        lines += ["", f"## {run['id']}", "", *_markdown_table(PHASE_COLUMNS, [phase_cells(r) for r in run["phases"]])]
+        whence = f"By {run['executed_by']} from {from_words(run)} {link_of(run.get('job'))}".rstrip()
+        lines += [
+            "",
+            f"## {run['id']}",
+            "",
+            whence,
+            "",
+            *_markdown_table(PHASE_COLUMNS, [phase_cells(r) for r in run["phases"]]),
+        ]
         if run["notes"]:
             lines += ["", *_markdown_table(NOTE_COLUMNS, [note_cells(note) for note in run["notes"]])]
         if run.get("truth"):
@@ -108,8 +117,9 @@ def as_table(runs: t.Sequence[Run], width: int, details: bool = False) -> str:
         return NOTHING
     lines = columns(RUN_COLUMNS, [run_cells(run) for run in runs], width, ROOM)
     for run in runs if details else ():
-        said = f"{run['id']}, by {run['executed_by']} from {run['executed_from']}"
-        lines += ["", *textwrap.wrap(said, width, subsequent_indent="  "), ""]
+        said = f"{run['id']}, by {run['executed_by']} from {from_words(run)}"
+        link = link_of(run.get("job"))
+        lines += ["", *textwrap.wrap(said, width, subsequent_indent="  "), *([f"  {link}"] if link else []), ""]
         lines += columns(PHASE_COLUMNS, [phase_cells(row) for row in run["phases"]], width, ROOM)
         if run["notes"]:
             lines += ["", *columns(NOTE_COLUMNS, [note_cells(note) for note in run["notes"]], width, ROOM)]

@@ -17,10 +17,11 @@ import time
 import typing as t
 from pathlib import Path
 
-from ..module_utils._redact import redact
-from ._expected import DESTROYS, expected_words
+from ..module_utils._redact import redact, redacted
+from ._expected import DESTROYS, expected_words, took
 from ._history import HistoryError, Store, utc
 from ._history_notes import NOT_NOTIFIED, add_notes
+from ._history_process import seconds_between
 from ._history_schema import REHEARSAL, ROLLBACK, UNDO
 from ._history_spool import replay, spool
 from ._history_view import duration_words
@@ -43,7 +44,7 @@ from ._outcome import (
     decide,
     shorten,
 )
-from ._report_run import downtime
+from ._report_run import downtime, loss_of, rehearsed_loss
 from ._truth import AFTER, Truth
 
 if t.TYPE_CHECKING:
@@ -59,6 +60,7 @@ _FORK = threading.Lock()
 os.register_at_fork(before=_FORK.acquire, after_in_parent=_FORK.release, after_in_child=_FORK.release)
 
 Key = tuple[str, int, str]
+_AT_WORK: list[Recorder] = []  # the one that records, for a task of the run, which is a fork of this process
 
 
 @dataclasses.dataclass
@@ -133,6 +135,7 @@ class Recorder:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="changeops-heartbeat", daemon=True)
         self._thread.start()
+        _AT_WORK[:] = [self]
         if telling:
             telling.started()
 
@@ -281,21 +284,15 @@ class Recorder:
     def close(self, finished: bool, failed: t.Iterable[str] = (), signal: str = "") -> list[str]:
         """Close the record; returns the lines to show at the end."""
         self._stop.set()
+        _AT_WORK.clear()
         if signal or not finished:
             # The main thread may have been interrupted in the middle of a write that holds the lock.
             free = self._lock.acquire(timeout=SIGNAL_WAIT)
         else:
             free = self._lock.acquire()
-            for host, outcome in self._closed.items():
-                if outcome == SUCCEEDED:
-                    self._dealt_with(host)
-            self._settle()
+            self._settle_all()
         try:
-            end = End(
-                self.hosts, self._closed, frozenset(failed), finished, signal, tuple(self._problems),
-                bool(self.run["check_mode"]), self.run["kind"] == REHEARSAL, self.run["kind"] == UNDO,
-            )  # fmt: skip
-            decision = decide([Row(**{n: getattr(s, n) for n in ROW}) for s in self._steps.values()], end)
+            decision = self._decide(finished, failed, signal)
             ending = {"outcome": decision.outcome, "summary": decision.summary, "finished": self._now()}
             if finished and not signal:
                 self._truth.finish(decision.touched)
@@ -316,6 +313,41 @@ class Recorder:
             words += expected_words(self._phases, self._rehearsed())
         return [*([table] if table else []), *words]
 
+    def _settle_all(self) -> None:
+        for host, outcome in self._closed.items():
+            if outcome == SUCCEEDED:
+                self._dealt_with(host)
+        self._settle()
+
+    def _decide(self, finished: bool = True, failed: t.Iterable[str] = (), signal: str = "") -> Decision:
+        end = End(
+            self.hosts, self._closed, frozenset(failed), finished, signal, tuple(self._problems),
+            bool(self.run["check_mode"]), self.run["kind"] == REHEARSAL, self.run["kind"] == UNDO,
+        )  # fmt: skip
+        return decide([Row(**{n: getattr(s, n) for n in ROW}) for s in self._steps.values()], end)
+
+    def artifacts(self) -> dict[str, t.Any]:
+        """What came of the run, for later jobs of a workflow, by names with the prefix ``rollback_``.
+
+        It is asked by the last task of the run, in that task's fork: what is settled there changes nothing here, and
+        the lock may be held there for ever.
+        """
+        self._settle_all()
+        decision, now = self._decide(), self._now()
+        phases = [dict(s.columns(), duration=seconds_between(s.started, s.finished)) for s in self._steps.values()]
+        found = {
+            "outcome": decision.outcome,
+            "summary": decision.summary,
+            "loss": [word for one in loss_of({"phases": phases}) for word in one["lost"]],
+            "duration": seconds_between(self.run["started"], now),
+            "downtime": (downtime({"phases": phases}) or {}).get("seconds") or 0.0,
+            "phase_durations": took({"phases": phases}),
+        }
+        if self.run["kind"] == REHEARSAL:
+            found["loss"] = rehearsed_loss({"phases": phases})
+            found["expected"] = " ".join(expected_words(self._phases, self._rehearsed()))
+        return {f"rollback_{name}": value for name, value in redacted(found).items()}
+
     def told(self, signal: str = "") -> list[str]:
         """Wait until all who are to be told are told, or have had their time; returns and notes who were not."""
         faults = self._telling.finish() if self._telling else []
@@ -333,6 +365,11 @@ class Recorder:
             if took is not None:
                 found[known.index] = max(found.get(known.index, 0.0), float(took))
         return found
+
+
+def artifacts() -> dict[str, t.Any]:
+    """As ``Recorder.artifacts``; empty where nothing records."""
+    return next((recorder.artifacts() for recorder in _AT_WORK), {})
 
 
 def last_words(run: t.Mapping[str, t.Any], decision: Decision, seconds: float, down: float | None = None) -> list[str]:

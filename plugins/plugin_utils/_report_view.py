@@ -25,14 +25,14 @@ A view is a mapping. Times are UTC text as in the history (``2026-11-22T23:15:00
 - issues: the four potential issues, as boxes; risks: [{issue, mitigation}]; mitigations: sentences
 - rehearsal: None, or the last one: {id, finished, executed_by, ready, same_plan, words, loss (words), seconds}
 - last: None, or the last rollback that did something: {id, started, finished, duration, outcome, executed_by,
-  executed_from, summary, notes, resumes, same_plan, downtime, timeline, truth, loss}
+  executed_from, link, summary, notes, resumes, same_plan, downtime, timeline, truth, loss}
   - downtime: None or {started, finished, seconds}
   - timeline: [{host, spans: [{index, id, name, step ("preflight", "main", "recover", ...), status, changed, started,
     finished, offset (since the run's start), seconds, message}]}]
   - truth: {before: [row], after: [row], changes: sentences}; a row is {host, said (why it could not be read), columns:
     {commit, branch, dirty, revision, config, services: [{name, text, odd, most (what most hosts have)}]}}
   - loss: [{host, phase (id), lost (words), exported: {table: rows}}]
-- history, newest first: [{id, started, date, kind, executed_by, executed_from, dry, outcome ("" while it runs),
+- history, newest first: [{id, started, date, kind, executed_by, executed_from, link, dry, outcome ("" while it runs),
   success (None while it runs), duration, summary, notes (words)}]
 - runs: the same as ``Store.runs`` gives them, with phases, for charts
 - script: {host, file, text} of the break-glass script; text is empty where there is none
@@ -46,6 +46,7 @@ import typing as t
 
 from ..module_utils._redact import redact, redacted
 from ..module_utils._words import listed
+from ._awx import from_words, link_of
 from ._expected import DESTROYS, START, eta, expected_words, rehearsed_seconds, took
 from ._history_notes import note_words
 from ._history_schema import REHEARSAL, ROLLBACK, UNDO
@@ -202,7 +203,8 @@ def _last_view(plan: Values, run: Values | None, truth: Values, loss: list[dict[
     if run is None:
         return None
     told = {name: run[name] for name in ("id", "started", "finished", "duration", "outcome", "resumes")}
-    told.update({name: redact(run[name]) for name in ("executed_by", "executed_from", "summary")})
+    told.update({name: redact(run[name]) for name in ("executed_by", "summary")})
+    told.update(executed_from=redact(from_words(run)), link=redact(link_of(run.get("job"))))
     return {
         **told,
         "notes": redacted(list(run["notes"])),
@@ -276,7 +278,8 @@ def _history_line(run: Values) -> dict[str, t.Any]:
         "outcome": run["outcome"] or "",
         "success": None if run["outcome"] is None else run["outcome"] == SUCCEEDED,
         "executed_by": redact(run["executed_by"]),
-        "executed_from": redact(run["executed_from"]),
+        "executed_from": redact(from_words(run)),
+        "link": redact(link_of(run.get("job"))),
         "summary": redact(run["summary"]),
         "notes": [redact(note_words(note)) for note in run["notes"]],
     }

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A job as AWX runs it, without a server: transmit on one node, worker on another, process on the first again.
 
-A job has a private data directory with the project, an inventory script, extra variables that are all ``!unsafe``, AWX's
-own variables and environment, a HOME of its own, and nothing else of ours. It is ended with SIGKILL.
+A job has a private data directory with the project, an inventory script, extra variables that are all ``!unsafe``, what
+AWX itself adds to variables and environment, a HOME of its own, and nothing else of ours. It is ended with SIGKILL.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 import yaml
-from harness import BIN, HERE, Ops
+from harness import BIN, HERE
 
 RUNNER = BIN / "ansible-runner"
 SERVER = "https://awx.example.com"
@@ -104,6 +104,13 @@ class Job:
         path = self._root / "processed" / "artifacts" / str(self.ident) / name
         return path.read_text() if path.exists() else ""
 
+    def wait_for(self, path: Path, seconds: float = 300) -> None:
+        """Wait until a file is there, which the job is to make."""
+        until = time.monotonic() + seconds
+        while not path.exists():
+            assert time.monotonic() < until and self._process.poll() is None, f"{path} was not made: {self.wait()}"
+            time.sleep(0.05)
+
     @property
     def stdout(self) -> str:
         """What AWX shows of it."""
@@ -132,13 +139,21 @@ class Job:
         return " ".join(words.split()) in " ".join(self.stdout.split())
 
 
+class Project(t.Protocol):
+    """An ops repository in ``root``, and the inventory of its hosts."""
+
+    root: Path
+    hosts: dict[str, dict[str, t.Any]]
+    group_vars: dict[str, t.Any]
+
+
 class Awx:
     """A server that starts jobs of the project in ``ops``, on its inventory.
 
     :arg url: of the history, which a credential gives to jobs; empty: there is none.
     """
 
-    def __init__(self, root: Path, ops: Ops, url: str) -> None:
+    def __init__(self, root: Path, ops: Project, url: str) -> None:
         self._root = root
         self._ops = ops
         self.url = url
@@ -172,7 +187,8 @@ class Awx:
         template = template or Path(playbook).stem
         meta = {
             "job_id": ident, "job_template_id": 9, "job_template_name": template, "inventory_id": 4,
-            "inventory_name": "production", "project_revision": REVISION, "project_scm_branch": "main", **LAUNCHES[launch],
+            "inventory_name": "production", "project_revision": REVISION, "project_scm_branch": "main",
+            **LAUNCHES[launch],
         }  # fmt: skip
         if part[1] > 1:  # AWX runs slices as nodes of a workflow that has the name of the template
             meta.update(LAUNCHES["workflow"], workflow_job_name=template)
@@ -260,11 +276,3 @@ class Awx:
         """As if a minute had passed since the last sign of life of all that is dead."""
         with self._engine().begin() as db:
             db.exec_driver_sql("UPDATE runs SET heartbeat = '2026-01-01T00:00:00.000Z' WHERE outcome IS NULL")
-
-
-def wait_for(path: Path, job: Job, seconds: float = 120) -> None:
-    """Wait until a file is there, which ``job`` is to make."""
-    until = time.monotonic() + seconds
-    while not path.exists():
-        assert time.monotonic() < until and job._process.poll() is None, (job._root, job.wait())
-        time.sleep(0.05)

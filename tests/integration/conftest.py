@@ -66,16 +66,22 @@ def ops(shop: Shop, tmp_path: Path) -> Ops:
 
 
 @pytest.fixture
-def awx(ops: Ops, postgresql: str, tmp_path: Path) -> t.Iterator[Awx]:
-    """Jobs as AWX runs them, with a history of their own in PostgreSQL."""
+def history_url(postgresql: str) -> str:
+    """The URL of a new history in PostgreSQL."""
     name = f"awx{os.getpid()}_{next(NUMBERS)}"
     engine = sa.create_engine(
         f"postgresql+psycopg://postgres@/postgres?host={postgresql}", isolation_level="AUTOCOMMIT"
     )
     with engine.connect() as connection:
         connection.exec_driver_sql(f"CREATE DATABASE {name}")
-        yield Awx(tmp_path / "awx", ops, f"postgresql://postgres@/{name}?host={postgresql}")
     engine.dispose()
+    return f"postgresql://postgres@/{name}?host={postgresql}"
+
+
+@pytest.fixture
+def awx(ops: Ops, history_url: str, tmp_path: Path) -> Awx:
+    """Jobs as AWX runs them, with a history of their own in PostgreSQL."""
+    return Awx(tmp_path / "awx", ops, history_url)
 
 
 @pytest.fixture(scope="session")

@@ -119,7 +119,8 @@ def test_a_living_run_refuses_a_second_one(url: str) -> None:
     with pytest.raises(HistoryError) as refused:
         store.open_run(ASKED, this_process(os.getpid()))
     assert str(refused.value) == (
-        f"C001 is being rolled back by dana@ops1 since 1 min (run {first['id']}). Wait for it, or if you are sure that "
+        f"C001 is being rolled back by dana@ops1 since 1 min (run {first['id']}). Its last sign of life was 42 s "
+        "ago; after 60 s without one it counts as dead. Wait for it, or if you are sure that "
         f"it is dead: ansible-playbook rollback.yml -e change=C001 -e break_lock={first['id']}"
     )
     other = store.open_run(Asked("C002", "d", "dana", "dana@ops1"), this_process(os.getpid()))
@@ -289,7 +290,7 @@ def test_a_newer_schema_is_refused(url: str) -> None:
     with store.transaction() as connection:
         connection.exec_driver_sql("UPDATE version SET version = 99")
     with pytest.raises(
-        HistoryError, match=r"made by a newer changeops\.rollback \(its schema is 99, this one knows 3\)"
+        HistoryError, match=r"made by a newer changeops\.rollback \(its schema is 99, this one knows 4\)"
     ):
         Store(url)
 

@@ -5,13 +5,20 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import subprocess
 import typing as t
 
 import pytest
 from ansible_collections.changeops.rollback.plugins.plugin_utils import _history_process
-from ansible_collections.changeops.rollback.plugins.plugin_utils._history_process import who
+from ansible_collections.changeops.rollback.plugins.plugin_utils._history_process import (
+    Process,
+    alive,
+    silence_words,
+    this_process,
+    who,
+)
 
 
 @pytest.mark.parametrize(
@@ -36,3 +43,29 @@ def test_a_zombie_is_not_alive() -> None:
     assert _history_process.started(child.pid) == ""
     child.wait()
     assert _history_process.started(os.getpid()) != ""
+
+
+HERE = this_process(os.getpid())
+NOW = datetime.datetime(2026, 11, 22, 23, 15, tzinfo=datetime.UTC)
+# In another container, a process may have our host name and our process id; on another machine, the same start too.
+TWIN = {**vars(HERE), "machine": "another boot pid:[4026531836]"}
+UNKNOWN = {**vars(HERE), "machine": "", "pid": 2**22 + 1}
+
+
+@pytest.mark.parametrize(
+    ("run", "here", "silent", "lives"),
+    [
+        pytest.param(vars(HERE), HERE, 3600, True, id="this process, however silent"),
+        pytest.param({**vars(HERE), "pid_started": "1"}, HERE, 0, False, id="a process id that was given again"),
+        pytest.param(TWIN, HERE, 59, True, id="a twin in another container that beats"),
+        pytest.param(TWIN, HERE, 61, False, id="a twin in another container that is silent"),
+        pytest.param(UNKNOWN, Process(**{**vars(HERE), "machine": ""}), 59, True, id="not known to be near"),
+        pytest.param(UNKNOWN, Process(**{**vars(HERE), "machine": ""}), 61, False, id="not known to be near, silent"),
+    ],
+)
+def test_what_is_near_is_known_by_its_process_and_all_else_by_its_heartbeat(
+    run: dict[str, t.Any], here: Process, silent: float, lives: bool
+) -> None:
+    beat = {**run, "heartbeat": (NOW - datetime.timedelta(seconds=silent)).isoformat()}
+    assert alive(beat, here, NOW) is lives
+    assert bool(silence_words(beat, here, NOW)) is not (run["machine"] == HERE.machine)

@@ -15,7 +15,11 @@ from ansible_collections.changeops.rollback.plugins.plugin_utils._history import
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history_notes import add_notes
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history_process import Process, this_process
 from ansible_collections.changeops.rollback.plugins.plugin_utils._outcome import Decision
-from ansible_collections.changeops.rollback.plugins.plugin_utils._recorder import Recorder, last_words
+from ansible_collections.changeops.rollback.plugins.plugin_utils._recorder import (
+    Recorder,
+    artifacts,
+    last_words,
+)
 
 FORK = multiprocessing.get_context("fork")
 HERE = this_process(os.getpid())
@@ -55,6 +59,39 @@ def test_a_failure_is_on_record_at_once(it: Fixture) -> None:
     it.recorder.begin("web1", *PHASE)
     it.recorder.end("web1", 2, "main", "failed", message="conflict, token=abc")
     assert it.phases() == [("web1", "failed", "conflict, token=********")]
+
+
+@pytest.mark.parametrize(
+    ("ended", "outcome", "words"),
+    [
+        ({"web1": "succeeded"}, "succeeded", "1 phase done on 1 host."),
+        ({"web1": "recovered"}, "recovered", "git_revert failed on web1: conflict. Put back on 1 host."),
+        ({"web1": "failed"}, "failed", "git_revert failed on web1: conflict. Nothing was put back."),
+        ({"web1": "refused"}, "refused", "Preflight of git_revert failed on web1: conflict. No host was changed."),
+    ],
+)
+def test_what_came_of_it_is_told_while_it_is_still_open(
+    it: Fixture, ended: dict[str, str], outcome: str, words: str
+) -> None:
+    """As the last task tells it, and then as the record has it."""
+    step = "preflight" if outcome == "refused" else "main"
+    place = (*PHASE[:3], step)
+    bad = outcome != "succeeded"
+    it.recorder.begin("web1", *place)
+    it.recorder.end("web1", 2, step, "failed" if bad else "ok", not bad, "conflict" if bad else "done")
+    if outcome == "recovered":
+        it.recorder.begin("web1", *PHASE[:3], "recover")
+        it.recorder.end("web1", 2, "recover", "ok", True, "put back")
+    it.recorder.closed("web1", ended["web1"])
+    told = artifacts()
+    assert (told["rollback_outcome"], told["rollback_summary"]) == (outcome, words)
+    assert it.outcome() is None
+    assert (told["rollback_downtime"], told["rollback_loss"]) == (0.0, [])
+    assert list(told["rollback_phase_durations"]) == ([] if bad else ["2-git_revert"])
+    it.recorder.close(True, {"web1"} if bad else ())
+    assert artifacts() == {}
+    [run] = it.store.runs(HERE)
+    assert (run["outcome"], run["summary"]) == (outcome, words)
 
 
 def test_the_heartbeat_keeps_a_run_alive(it: Fixture) -> None:
