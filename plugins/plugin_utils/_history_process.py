@@ -81,7 +81,7 @@ def alive(run: t.Mapping[str, t.Any], here: Process, now: datetime.datetime) -> 
 
 
 def silence_words(run: t.Mapping[str, t.Any], here: Process, now: datetime.datetime) -> str:
-    """When a run elsewhere gave its last sign of life, and what comes of silence, as words that others follow; empty for one that is near."""
+    """When a run elsewhere gave its last sign of life, with a blank for what follows; empty for one that is near."""
     if _is_near(run, here):
         return ""
     silent = age(_silent(run, now))
