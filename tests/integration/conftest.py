@@ -14,13 +14,14 @@ import ansible
 import pytest
 import sqlalchemy as sa
 from ansible_collections.changeops.rollback.tests.unit import conftest as servers
-from awx import Awx
 from fault_summary import FaultSummary
 from fleet import Fleet, FleetOps
 from harness import ROWS, Ops, Shop, deploy
 from hosts import Host, NoHosts, host
 from systemd_shop import SystemdShop
 from systemd_units import COLLECTION, ROOT, Systemd
+
+from awx import Awx
 
 postgresql = servers.postgresql
 NUMBERS = itertools.count()

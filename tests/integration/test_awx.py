@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible_collections.changeops.rollback.tests.unit.refusals import Refusal
+
 from awx import REVISION, SERVER, Awx
 
 REFUSALS = [
