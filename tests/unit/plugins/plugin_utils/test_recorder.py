@@ -14,11 +14,11 @@ import pytest
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history import Asked, Store, now_utc
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history_notes import add_notes
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history_process import Process, this_process
+from ansible_collections.changeops.rollback.plugins.plugin_utils._last_words import last_words
 from ansible_collections.changeops.rollback.plugins.plugin_utils._outcome import Decision
 from ansible_collections.changeops.rollback.plugins.plugin_utils._recorder import (
     Recorder,
     artifacts,
-    last_words,
 )
 
 FORK = multiprocessing.get_context("fork")
