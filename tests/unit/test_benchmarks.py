@@ -118,7 +118,7 @@ def test_plot_has_bars_as_long_as_the_downtimes_and_lines_that_rise_with_the_fig
     svg = ET.fromstring(plot(FIGURES))
     space = {"s": "http://www.w3.org/2000/svg"}
     script, pyinfra, playbook, _ours, *_others = [
-        float(bar.get("width")) for bar in svg.findall("s:rect", space) if bar.get("fill") != "#ffffff"
+        float(one.get("width")) for one in svg.findall("s:rect", space) if one.get("fill") != "#ffffff"
     ]
     assert playbook == pytest.approx(4 * script, rel=0.01) and pyinfra == script
     heights = [float(point.get("cy")) for point in svg.findall("s:circle", space)]

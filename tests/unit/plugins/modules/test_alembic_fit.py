@@ -231,7 +231,7 @@ REFUSALS = [
     Refusal(
         "an app that does not answer",
         f"The app of the code that is gone back to (<commit>) does not start on the downgraded copy: {SHOWN} did not "
-        "answer http://127.0.0.1:<port>/health within 1.5 s (no answer: [Errno 111] Connection refused). It printed: "
+        "answer http://127.0.0.1:<port>/health within 1.5 s (<cause>). It printed: "
         "token=******** " + AGAIN,
         silent,
     ),
