@@ -84,7 +84,8 @@ def main(out: str, *argv: str) -> int:
     peak = Peak()
     peak.start()
     began = time.monotonic()
-    code = reap(subprocess.Popen(argv).pid)
+    command = subprocess.Popen(argv)  # kept: one that is thrown away may wait for the command itself, before `reap`
+    code = command.returncode = reap(command.pid)
     total = time.monotonic() - began
     peak.stop.set()
     end_the_rest()
