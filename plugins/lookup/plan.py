@@ -158,7 +158,8 @@ class LookupModule(LookupBase):
             # A syntax check, also that of ansible-lint, names no change and runs nothing.
             return ["all"]
         try:
-            plans = [self._plan(term, variables) for term in terms or [None]]
+            folders = self._directories(variables)
+            plans = [self._plan(term, folders) for term in terms or [None]]
         except PlanError as error:
             many = f"The plan has {len(error.faults)} faults.\n" if len(error.faults) > 1 else ""
             raise AnsibleError(f"{many}{error}") from error
@@ -166,9 +167,9 @@ class LookupModule(LookupBase):
             return [self._in_play(plan, variables) for plan in plans]
         return [self._hosts(plan, variables) for plan in plans]
 
-    def _plan(self, change: t.Any, variables: dict[str, t.Any]) -> Plan:
+    def _plan(self, change: t.Any, folders: t.Sequence[Path]) -> Plan:
         # An extra variable is a subclass of str that knows where it comes from.
-        path = find_plan(str(change) if isinstance(change, str) else change, self._directories(variables))
+        path = find_plan(str(change) if isinstance(change, str) else change, folders)
         return load_plan(path, _shown(path))
 
     def _directories(self, variables: dict[str, t.Any]) -> list[Path]:

@@ -66,11 +66,11 @@ _list:
       review: {unmatched: [], commits: [4f1c2e9], rehearsed_within: 604800, rehearsable: true}
 """
 
+import functools
 import typing as t
 from pathlib import Path
 
 from ansible.errors import AnsibleError
-from ansible.inventory.manager import InventoryManager
 from ansible_collections.changeops.rollback.plugins.lookup.plan import LookupModule as PlanLookup
 from ansible_collections.changeops.rollback.plugins.lookup.plan import _match, _shown
 from ansible_collections.changeops.rollback.plugins.plugin_utils._plan import Plan, list_plans
@@ -83,11 +83,13 @@ class LookupModule(PlanLookup):
         variables = variables or {}
         self.set_options(var_options=variables, direct=kwargs)
         named = [str(term) for term in terms if term and term != "all"]
-        inventory = self._inventory(variables)
+        inventory, folders = self._inventory(variables), self._directories(variables)
+        # of a hundred plans most are for the same hosts
+        match = functools.cache(functools.partial(_match, inventory))
         plans = []
-        for change in named or list_plans(self._directories(variables)):
+        for change in named or list_plans(folders):
             try:
-                plans.append(_standing(self._plan(change, variables), inventory))
+                plans.append(_standing(self._plan(change, folders), match))
             except PlanError as error:
                 if named:
                     raise AnsibleError(str(error)) from error
@@ -96,8 +98,8 @@ class LookupModule(PlanLookup):
         return plans
 
 
-def _standing(plan: Plan, inventory: InventoryManager) -> dict[str, t.Any]:
-    hosts = list(dict.fromkeys(host for pattern in plan.patterns for host in _match(inventory, pattern)))
+def _standing(plan: Plan, match: t.Callable[[str], list[str]]) -> dict[str, t.Any]:
+    hosts = list(dict.fromkeys(host for pattern in plan.patterns for host in match(pattern)))
     fault = ""
     if not plan.possible:
         fault = f"cannot be rolled back: {plan.reason}"
@@ -105,13 +107,13 @@ def _standing(plan: Plan, inventory: InventoryManager) -> dict[str, t.Any]:
         fault = f"has no phases (method {plan.method}): follow it by hand."
     elif not hosts:
         fault = f"its hosts ({', '.join(plan.patterns)}) are not in the inventory."
-    accounts = [dict(account, hosts=_match(inventory, account["hosts"])) for account in plan.accounts]
+    accounts = [dict(account, hosts=match(account["hosts"])) for account in plan.accounts]
     place = place_of(plan, hosts, _shown(Path(plan.path)))
     windows = [window.as_dict() for window in plan.maintenance]
     named = {"change": plan.change, "title": plan.title, "digest": plan.digest, "maintenance": windows}
     back = [phase.vars for phase in plan.phases if phase.vars.get("git_revert_method") == "checkout"]
     review = {
-        "unmatched": [pattern for pattern in plan.patterns if not _match(inventory, pattern)],
+        "unmatched": [pattern for pattern in plan.patterns if not match(pattern)],
         "commits": [*plan.commits, *(str(given["git_revert_to"]) for given in back if given.get("git_revert_to"))],
         "rehearsed_within": plan.require_rehearsal,
         "rehearsable": bool(plan.phases),

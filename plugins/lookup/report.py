@@ -108,8 +108,10 @@ class LookupModule(PlanLookup):
         named = [str(term) for term in terms if term and term != "all"]
         try:
             for change in named:
-                self._plan(change, variables)
-            views = {change: self._view(change, folder, variables) for change in dict.fromkeys([*plans, *named])}
+                self._plan(change, folders)
+            views = {
+                change: self._view(change, folders, folder, variables) for change in dict.fromkeys([*plans, *named])
+            }
         except (HistoryError, PlanError) as error:
             raise AnsibleError(str(error)) from error
         mine = [views[change] for change in named or views]
@@ -119,9 +121,11 @@ class LookupModule(PlanLookup):
             for name, (text, mode) in files(mine, list(views.values())).items()
         ]
 
-    def _view(self, change: str, folder: Path, variables: dict[str, t.Any]) -> dict[str, t.Any]:
+    def _view(
+        self, change: str, folders: t.Sequence[Path], folder: Path, variables: dict[str, t.Any]
+    ) -> dict[str, t.Any]:
         try:
-            plan = self._plan(change, variables)
+            plan = self._plan(change, folders)
         except PlanError as error:
             return fault_view(change, error.in_short)
         inventory = self._inventory(variables)

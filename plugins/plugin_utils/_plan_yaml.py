@@ -205,7 +205,7 @@ class _Reader:
                 first = values[key.text].line
                 self._faults.append((key_line, f"`{key.text}` stands in line {first} already. Keep one of the two."))
             else:
-                values[key.text] = dataclasses.replace(value, line=key_line)
+                values[key.text] = Node(key_line, value.value, value.text)
         self._next()
         return Node(line, jinja, jinja) if jinja else Node(line, values)
 

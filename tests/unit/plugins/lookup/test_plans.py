@@ -14,7 +14,7 @@ from ansible import constants
 from ansible.errors import AnsibleError
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
-from ansible_collections.changeops.rollback.plugins.lookup import plans
+from ansible_collections.changeops.rollback.plugins.lookup import plan, plans
 
 NAME = "changeops.rollback.plans"
 GROUPS = {"all": ["web1", "web2", "db1"], "ungrouped": [], "shop": ["web1", "web2"], "db": ["db1"]}
@@ -95,3 +95,32 @@ def test_accounts_have_their_hosts_by_name(found: t.Callable) -> None:
 def test_a_plan_that_was_asked_for_must_be_there_and_sound(found: t.Callable, change: str) -> None:
     with pytest.raises(AnsibleError, match=r"There is no plan|is not a change ID|unknown|wrong"):
         found(change)
+
+
+def test_a_hundred_plans_cost_one_look_at_the_inventory_and_one_at_each_file(
+    found: t.Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(100, 200):
+        (tmp_path / "changes" / f"C{number}.yml").write_text(HEAD + "hosts: shop\nphases: [{role: verify}]\n")
+    asked: list[str] = []
+
+    def counted(owner: t.Any, name: str, what: t.Callable[..., str]) -> None:
+        real = getattr(owner, name)
+
+        def function(*args: t.Any) -> t.Any:
+            asked.append(what(*args))
+            return real(*args)
+
+        monkeypatch.setattr(owner, name, function)
+
+    counted(plans, "_match", lambda _inventory, pattern: f"pattern {pattern}")
+    counted(plan, "load_plan", lambda path, _shown: path.name)
+    counted(plans.LookupModule, "_directories", lambda *_args: "folders")
+    counted(plans.LookupModule, "_inventory", lambda *_args: "inventory")
+    assert len(found()) == 105
+    assert sorted(asked) == sorted(
+        [
+            *("folders", "inventory", "pattern shop", "pattern db", "pattern nowhere"),
+            *(path.name for path in (tmp_path / "changes").iterdir()),
+        ]
+    )
