@@ -105,6 +105,11 @@ def closed_in(ops: HostOps) -> None:
     ops.on.host.sh("mkdir -p -m 700 /srv/closed")
 
 
+def without_a_tty(ops: HostOps) -> None:
+    ops.phases = [{"role": "verify", "become_user": "shop"}]
+    ops.on.host.sh("echo 'Defaults requiretty' > /etc/sudoers.d/tty")
+
+
 TOUCHED = " | Nothing was touched."
 REFUSALS = [
     Refusal(
@@ -131,6 +136,13 @@ REFUSALS = [
         "/var/tmp/changeops." + TOUCHED,
         closed_in,
     ),
+    Refusal(
+        "the sudoers of a host have `requiretty`, and `ansible.cfg` has pipelining",
+        "C001 was refused: 1-verify cannot work as shop on this host: sudo: sorry, you must have a tty to run sudo. Its "
+        "sudoers have requiretty, which pipelining cannot do with. Put ANSIBLE_PIPELINING=false before the command, or "
+        "for good `Defaults !requiretty` into its sudoers." + TOUCHED,
+        without_a_tty,
+    ),
 ]
 
 
@@ -138,6 +150,9 @@ REFUSALS = [
 def test_refused_in_words(as_deploy: HostOps, systemd_host: t.Any, row: Refusal) -> None:
     row.given(as_deploy)
     as_deploy.write()
-    done = as_deploy.rollback()
+    try:
+        done = as_deploy.rollback()
+    finally:
+        systemd_host.sh("rm -f /etc/sudoers.d/tty")
     assert done.returncode != 0
     assert row.found_in(done.stdout)
