@@ -139,8 +139,8 @@ REFUSALS = [
     Refusal(
         "the sudoers of a host have `requiretty`, and `ansible.cfg` has pipelining",
         "C001 was refused: 1-verify cannot work as shop on this host: sudo: sorry, you must have a tty to run sudo. "
-        "Its sudoers have requiretty, which pipelining cannot do with. Put ANSIBLE_PIPELINING=false before the command, "
-        "or for good `Defaults !requiretty` into its sudoers." + TOUCHED,
+        "Its sudoers have requiretty, which pipelining cannot do with. Put ANSIBLE_PIPELINING=false before the "
+        "command, or for good `Defaults !requiretty` into its sudoers." + TOUCHED,
         without_a_tty,
     ),
 ]
