@@ -25,7 +25,9 @@ from ..module_utils._words import age
 from . import _history_schema as schema
 from ._history_process import Process, alive, holder_words, seconds_between, silence_words
 from ._history_rehearsal import Rehearsal
+from ._history_slices import NO_PROCESS, beat, enter, join
 from ._outcome import FAILED, INTERRUPTED, MAIN, OUTCOMES, RECOVER, REFUSED, SKIPPED, cut_short, rows_of
+from ._slices import Slice
 
 if schema.HAS_SQLALCHEMY:
     import sqlalchemy as sa
@@ -63,7 +65,7 @@ class Asked:
 
     ``rehearsed_within``: how old the rehearsal may be that a rollback needs, in seconds; 0: it needs none.
     ``lacking``: why it may not begin unless it resumes an unfinished one; empty: it may. ``notes``: as in
-    ``_history_notes``. ``job``: as ``_awx.job_of`` gives it.
+    ``_history_notes``. ``job``: as ``_awx.job_of`` gives it. ``part``: which slice of a run it is, with its ``hosts``.
     """
 
     change: str
@@ -78,6 +80,8 @@ class Asked:
     lacking: str = ""
     notes: tuple[t.Mapping[str, t.Any], ...] = ()
     job: t.Mapping[str, t.Any] | None = None
+    part: Slice | None = None
+    hosts: tuple[str, ...] = ()
 
 
 def state_dir(environ: t.Mapping[str, str]) -> Path:
@@ -225,9 +229,9 @@ class Store:
     def _note_refusal(self, asked: Asked, here: Process, why: str) -> None:
         """Put an attempt that may not begin on record."""
         run = self._new_run(asked, here)
+        run.update(outcome=REFUSED, summary=f"{why} No host was changed.", finished=run["started"])
         with self.transaction() as connection:
-            closed = {"outcome": REFUSED, "summary": f"{why} No host was changed.", "finished": run["started"]}
-            connection.execute(schema.RUNS.insert().values(**redacted({**run, **closed})))
+            connection.execute(schema.RUNS.insert().values(**redacted(run)))
 
     def _new_run(self, asked: Asked, here: Process) -> dict[str, t.Any]:
         now = self.clock()
@@ -244,7 +248,10 @@ class Store:
         return dict(run, restore_point=run["id"])
 
     def _open(self, connection: t.Any, asked: Asked, here: Process) -> dict[str, t.Any]:
-        run, now = self._new_run(asked, here), self.clock()
+        run, now = self._new_run(asked, NO_PROCESS if asked.part else here), self.clock()
+        joined = join(connection, asked, here, now, utc(now)) if asked.part else None
+        if joined:
+            return dict(joined, broke_lock="", dead_runs=self._dead(connection, here, now), rehearsed="", joined=True)
         if not asked.check_mode:
             unfinished = self._unfinished(connection, asked, here, now)
             if unfinished:
@@ -260,7 +267,9 @@ class Store:
         if not asked.check_mode:
             lock = {"name": f"change:{asked.change}", "run": run["id"], "taken": utc(now)}
             connection.execute(schema.LOCKS.insert().values(**lock))
-        return dict(run, broke_lock=asked.break_lock, dead_runs=dead, rehearsed=rehearsal.words)
+        if asked.part:
+            enter(connection, run["id"], asked, here, utc(now))
+        return dict(run, broke_lock=asked.break_lock, dead_runs=dead, rehearsed=rehearsal.words, joined=False)
 
     def _unfinished(
         self, connection: t.Any, asked: Asked, here: Process, now: datetime.datetime
@@ -307,29 +316,27 @@ class Store:
     def _bury(self, connection: t.Any, run: t.Mapping[str, t.Any], broken: str) -> dict[str, t.Any]:
         """Close a dead run as interrupted and say what was at work then."""
         how = "Its lock was broken" if run["id"] == broken else ENDED
-        summary = cut_short(how, rows_of(self._phases(connection, [run["id"]])[run["id"]]))
+        summary = cut_short(how, rows_of(self.phases(connection, [run["id"]])[run["id"]]))
         self.end_run(connection, run["id"], INTERRUPTED, summary, run["heartbeat"])
         return {"outcome": INTERRUPTED, "summary": summary}
 
     def _dead(self, connection: t.Any, here: Process, now: datetime.datetime) -> list[str]:
         runs = schema.RUNS
-        columns = (runs.c.id, runs.c.outcome, runs.c.controller, runs.c.machine, runs.c.pid, runs.c.pid_started)
-        query = (
-            sa.select(*columns, runs.c.heartbeat).where(runs.c.check_mode.is_(False)).order_by(runs.c.started.desc())
-        )
-        found = connection.execute(query.limit(200)).mappings()
-        return [run["id"] for run in found if run["outcome"] is not None or not alive(run, here, now)]
+        query = sa.select(runs).where(runs.c.check_mode.is_(False)).order_by(runs.c.started.desc()).limit(200)
+        rows = connection.execute(query).mappings()
+        return [run["id"] for run in rows if run["outcome"] is not None or not alive(run, here, now)]
 
     def rehearsal(self, change: str, plan_digest: str) -> Rehearsal:
         """The last rehearsal of a change whose plan has this digest now."""
         with self.transaction() as connection:
             return Rehearsal(connection, change, plan_digest, self.clock())
 
-    def beat(self, run: str) -> None:
-        """Say that the run is alive."""
-        runs = schema.RUNS
+    def beat(self, run: str, part: int = 0) -> None:
+        """Say that the run is alive, and the slice of it that this is."""
+        runs, now = schema.RUNS, utc(self.clock())
         with self.transaction() as connection:
-            connection.execute(runs.update().where(runs.c.id == run).values(heartbeat=utc(self.clock())))
+            connection.execute(runs.update().where(runs.c.id == run).values(heartbeat=now))
+            beat(connection, run, part, now)
 
     def knows(self, connection: t.Any, run: str) -> bool:
         """Whether there is such a run."""
@@ -355,7 +362,8 @@ class Store:
         connection.execute(runs.update().where(runs.c.id == run, open_or_supposed).values(**values))
         connection.execute(locks.delete().where(locks.c.run == run))
 
-    def _phases(self, connection: t.Any, ids: t.Sequence[str]) -> dict[str, list[dict[str, t.Any]]]:
+    def phases(self, connection: t.Any, ids: t.Sequence[str]) -> dict[str, list[dict[str, t.Any]]]:
+        """What runs did, by their IDs, in the order in which it began."""
         phases = schema.PHASES
         query = sa.select(phases).where(phases.c.run.in_(ids)).order_by(phases.c.started, phases.c.index, phases.c.host)
         found: dict[str, list[dict[str, t.Any]]] = {run: [] for run in ids}
@@ -377,7 +385,7 @@ class Store:
             query = query.where(runs.c.id == run)
         with self.transaction() as connection:
             found = [dict(row) for row in connection.execute(query).mappings()]
-            phases = self._phases(connection, [row["id"] for row in found])
+            phases = self.phases(connection, [row["id"] for row in found])
             for row in found if run else ():
                 row["truth"] = schema.truth_of(connection, row["id"])
         for row in found:

@@ -22,7 +22,7 @@ except ImportError:
 else:
     HAS_SQLALCHEMY = True
 
-    SCHEMA_VERSION = 4
+    SCHEMA_VERSION = 5
 
     METADATA = sa.MetaData()
 
@@ -94,6 +94,33 @@ else:
         sa.Column("found", sa.JSON),
     )
 
+    # The playbooks that do a run side by side, each on its hosts. `end` is null until it has ended.
+    SLICES = sa.Table(
+        "slices",
+        METADATA,
+        sa.Column("run", sa.Text, sa.ForeignKey("runs.id"), primary_key=True),
+        sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("total", sa.Integer, nullable=False),
+        sa.Column("hosts", sa.JSON, nullable=False),
+        sa.Column("executed_from", sa.Text, nullable=False),
+        sa.Column("controller", sa.Text, nullable=False),
+        sa.Column("machine", sa.Text, nullable=False),
+        sa.Column("pid", sa.Integer, nullable=False),
+        sa.Column("pid_started", sa.Text, nullable=False),
+        sa.Column("heartbeat", sa.Text, nullable=False),
+        sa.Column("end", sa.JSON(none_as_null=True)),
+    )
+
+    # Which slice has come to which barrier, and what it told the others there.
+    MEETINGS = sa.Table(
+        "meetings",
+        METADATA,
+        sa.Column("run", sa.Text, sa.ForeignKey("runs.id"), primary_key=True),
+        sa.Column("barrier", sa.Text, primary_key=True),
+        sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("told", sa.JSON, nullable=False),
+    )
+
     # What leads to a version from the one before it. When a table changes that is made here, its old form goes here.
     def _add_kind(connection: t.Any) -> None:
         connection.execute(sa.text(f"ALTER TABLE runs ADD COLUMN kind TEXT NOT NULL DEFAULT '{ROLLBACK}'"))
@@ -101,7 +128,10 @@ else:
     def _add_job(connection: t.Any) -> None:
         connection.execute(sa.text("ALTER TABLE runs ADD COLUMN job JSON"))
 
-    STEPS: dict[int, t.Callable[[t.Any], None]] = {2: TRUTH.create, 3: _add_kind, 4: _add_job}
+    def _add_slices(connection: t.Any) -> None:
+        METADATA.create_all(connection, [SLICES, MEETINGS])
+
+    STEPS: dict[int, t.Callable[[t.Any], None]] = {2: TRUTH.create, 3: _add_kind, 4: _add_job, 5: _add_slices}
 
     def prepare(connection: t.Any) -> int:
         """Make the tables where there are none, and bring older ones up to date, in the transaction that is open.

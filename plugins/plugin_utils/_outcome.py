@@ -52,7 +52,7 @@ class End:
     ``hosts``: those of the play. ``closed``: host to outcome, as told by the last task of the run.
     ``failed``: hosts that ended failed or unreachable. ``finished``: the play came to its end, well or badly.
     ``signal``: the name of the signal that ended it, or empty. ``problems``: (host, message) of failures
-    outside all phases, first one first.
+    outside all phases, first one first. ``how``: what ended it, where that is no signal.
     """
 
     hosts: frozenset[str] = frozenset()
@@ -64,6 +64,7 @@ class End:
     check_mode: bool = False
     rehearsal: bool = False
     undo: bool = False
+    how: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,7 +161,7 @@ def _problem(end: End) -> str:
 
 
 def _interrupted(rows: t.Sequence[Row], end: End, touched: bool) -> Decision:
-    how = f"Ended by {end.signal}" if end.signal else "It ended before its last phase was done"
+    how = end.how or (f"Ended by {end.signal}" if end.signal else "It ended before its last phase was done")
     text = cut_short(how, rows)
     return Decision(INTERRUPTED, text if touched else f"{text} No host had been changed.", touched)
 

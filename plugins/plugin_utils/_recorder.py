@@ -21,8 +21,9 @@ from ..module_utils._redact import redact, redacted
 from ._expected import DESTROYS, expected_words, took
 from ._history import HistoryError, Store, utc
 from ._history_notes import NOT_NOTIFIED, add_notes
-from ._history_process import seconds_between
+from ._history_process import seconds_between, this_process
 from ._history_schema import REHEARSAL, ROLLBACK, UNDO
+from ._history_slices import end_slice
 from ._history_spool import replay, spool
 from ._last_words import last_words
 from ._outcome import (
@@ -91,7 +92,7 @@ class Recorder:
     """Records one run.
 
     :arg spool_dir: where the record is kept while the store fails.
-    :arg run: the run as it was opened: ``id``, ``change``, ``kind``, ``check_mode``.
+    :arg run: the run as it was opened: ``id``, ``change``, ``kind``, ``check_mode``, and ``slice`` where it is one.
     :arg hosts: those of the play.
     :arg warn: shows a warning.
     :arg heartbeat: seconds between two signs of life.
@@ -113,6 +114,7 @@ class Recorder:
         telling: Telling | None = None,
     ) -> None:
         self.run = run
+        self._slice: t.Mapping[str, t.Any] = run.get("slice") or {}
         self._telling = telling
         self._phases = phases
         self.hosts = frozenset(hosts)
@@ -134,7 +136,7 @@ class Recorder:
         self._thread = threading.Thread(target=self._beat, name="changeops-heartbeat", daemon=True)
         self._thread.start()
         _AT_WORK[:] = [self]
-        if telling:
+        if telling and not self._slice.get("joined"):
             telling.started()
 
     def _now(self) -> str:
@@ -218,6 +220,11 @@ class Recorder:
         """A task outside all phases failed."""
         self._problems.append((host, shorten(redact(message))))
 
+    def settle(self) -> None:
+        """Nothing is at work on any host just now."""
+        with self._lock:
+            self._settle()
+
     def _settle(self, host: str = "") -> None:
         """Nothing more comes for steps that are still running (on ``host``): say how they ended."""
         for key, known in self._steps.items():
@@ -276,7 +283,7 @@ class Recorder:
         guard: t.Any = _FORK if self._store.is_file else contextlib.nullcontext()
         while not self._stop.wait(self._heartbeat) and not (self._spooling and self._store.is_file):
             with contextlib.suppress(Exception), guard:
-                self._store.beat(self.run["id"])
+                self._store.beat(self.run["id"], self._slice.get("number", 0))
                 self.flush()
 
     def close(self, finished: bool, failed: t.Iterable[str] = (), signal: str = "") -> list[str]:
@@ -290,8 +297,10 @@ class Recorder:
             free = self._lock.acquire()
             self._settle_all()
         try:
-            decision = self._decide(finished, failed, signal)
-            ending = {"outcome": decision.outcome, "summary": decision.summary, "finished": self._now()}
+            end = self._end(finished, failed, signal)
+            decision = self._decide(end)
+            ended = {"outcome": decision.outcome, "summary": decision.summary, "finished": self._now()}
+            ending = None if self._slice else ended  # the last of the slices closes the run
             if finished and not signal:
                 self._truth.finish(decision.touched)
             if signal or not free:
@@ -302,6 +311,12 @@ class Recorder:
             if free:
                 self._lock.release()
         table, took = self._titled(AFTER), time.monotonic() - self._began
+        whole = self._end_slice(end) if self._slice else decision
+        if whole is None:
+            which = "slice {number} of {total}".format(**self._slice)
+            said = f"{self.run['change']}: {which} has ended, and the last one says how the run did"
+            return [*([table] if table else []), f"{said} (run {self.run['id']})"]
+        decision = whole
         phases = [step.columns() for step in self._steps.values()]
         down = downtime({"phases": phases}) or {}
         words = last_words(self.run, decision, took, down.get("seconds") if down.get("finished") else None)
@@ -311,17 +326,29 @@ class Recorder:
             words += expected_words(self._phases, self._rehearsed())
         return [*([table] if table else []), *words]
 
+    def _end_slice(self, end: End) -> Decision | None:
+        """Note how this slice ended; how the run did, where it is the last of them."""
+        try:
+            replay(self._spool_dir, self._store)
+            number = self._slice["number"]
+            return end_slice(self._store, self.run["id"], number, end, this_process(os.getpid()), self._now())
+        except HistoryError as exc:
+            self._warn(f"{exc} How this slice ended is not on record.")
+            return None
+
     def _settle_all(self) -> None:
         for host, outcome in self._closed.items():
             if outcome == SUCCEEDED:
                 self._dealt_with(host)
         self._settle()
 
-    def _decide(self, finished: bool = True, failed: t.Iterable[str] = (), signal: str = "") -> Decision:
-        end = End(
+    def _end(self, finished: bool = True, failed: t.Iterable[str] = (), signal: str = "") -> End:
+        return End(
             self.hosts, self._closed, frozenset(failed), finished, signal, tuple(self._problems),
             bool(self.run["check_mode"]), self.run["kind"] == REHEARSAL, self.run["kind"] == UNDO,
         )  # fmt: skip
+
+    def _decide(self, end: End) -> Decision:
         return decide([Row(**{n: getattr(s, n) for n in ROW}) for s in self._steps.values()], end)
 
     def artifacts(self) -> dict[str, t.Any]:
@@ -330,8 +357,10 @@ class Recorder:
         It is asked by the last task of the run, in that task's fork: what is settled there changes nothing here, and
         the lock may be held there for ever.
         """
+        if self._slice:
+            return {}  # it knows of its own hosts only; how the run did is said once all slices have ended
         self._settle_all()
-        decision, now = self._decide(), self._now()
+        decision, now = self._decide(self._end()), self._now()
         phases = [dict(s.columns(), duration=seconds_between(s.started, s.finished)) for s in self._steps.values()]
         found = {
             "outcome": decision.outcome,

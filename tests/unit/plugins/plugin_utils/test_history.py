@@ -290,7 +290,7 @@ def test_a_newer_schema_is_refused(url: str) -> None:
     with store.transaction() as connection:
         connection.exec_driver_sql("UPDATE version SET version = 99")
     with pytest.raises(
-        HistoryError, match=r"made by a newer changeops\.rollback \(its schema is 99, this one knows 4\)"
+        HistoryError, match=r"made by a newer changeops\.rollback \(its schema is 99, this one knows 5\)"
     ):
         Store(url)
 

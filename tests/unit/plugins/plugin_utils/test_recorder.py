@@ -178,6 +178,18 @@ def test_a_store_that_fails_warns_once_and_loses_nothing(it: Fixture) -> None:
     assert (it.outcome(), list(it.spool.glob("*"))) == ("failed", [])
 
 
+def test_while_slices_are_waited_for_no_phase_is_at_work_and_what_came_of_it_is_not_known(it: Fixture) -> None:
+    it.recorder.begin("web1", *PHASE)
+    it.recorder.end("web1", 2, "main", "ok")
+    it.recorder.settle()
+    it.recorder.flush()
+    assert it.phases() == [("web1", "ok", "")]
+    part = {**it.recorder.run, "slice": {"number": 1, "total": 2, "joined": False}}
+    slice_of_it = Recorder(it.store, it.spool, part, ["web1"], it.warnings.append)
+    assert slice_of_it.artifacts() == {}
+    slice_of_it._stop.set()
+
+
 def test_a_closed_run_lets_the_next_one_begin(it: Fixture) -> None:
     it.recorder.begin("web1", *PHASE)
     it.recorder.end("web1", 2, "main", "ok", changed=True)
