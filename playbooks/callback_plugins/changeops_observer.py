@@ -42,6 +42,7 @@ from ansible_collections.changeops.rollback.plugins.plugin_utils._events import 
 
 CLOSED_BY = "changeops.rollback.restore_point"
 READ_BY = "changeops.rollback.status"
+MET_BY = "changeops.rollback.barrier"
 STEPS = ("preflight", "rehearse", "main", "recover", "can_undo", "undone")  # those that are on record
 # What the templates of a run use. Each task on each host is a fork of this process, which finds what is loaded here.
 # One of Ansible's own brings all of them.
@@ -199,6 +200,8 @@ class CallbackModule(CallbackBase):
     @_harmless
     def v2_playbook_on_task_start(self, task: t.Any, is_conditional: bool) -> None:
         if self._recorder:
+            if (task.resolved_action or task.action) == MET_BY:
+                self._recorder.settle()  # while the others are waited for, nothing is at work here
             self._recorder.flush()
 
     @_harmless
@@ -250,7 +253,8 @@ class CallbackModule(CallbackBase):
             return
         if action == VALIDATES and not bad:
             status, values = "skipped", {}
-        place = self._begin(host, task)
+        # A phase that the other slices are waited for in vain has not begun.
+        place = None if action == MET_BY else self._begin(host, task)
         if place:
             state = {name: values[name] for name in ("before", "after") if values.get(name)}
             changed = bool(values.get("changed"))

@@ -36,6 +36,7 @@ from ansible_collections.changeops.rollback.plugins.plugin_utils._history_spool 
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history_times import expected
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history_within import NOT_TOLD, within
 from ansible_collections.changeops.rollback.plugins.plugin_utils._recorder import artifacts
+from ansible_collections.changeops.rollback.plugins.plugin_utils._slices import part_of
 from ansible_collections.changeops.rollback.plugins.plugin_utils._windows import gate, outside_words, why_outside
 
 ARGUMENTS: dict[str, dict[str, t.Any]] = {
@@ -49,6 +50,7 @@ ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "require_rehearsal": {"type": "raw", "default": ""},
     "maintenance": {"type": "raw", "default": []},
     "outside_window": {"type": "str", "default": ""},
+    "slice": {"type": "str", "default": ""},
     "run": {"type": "str", "default": ""},
     "note": {"type": "str", "default": ""},
     "cause": {"type": "str", "default": ""},
@@ -59,6 +61,12 @@ RETURNED = (
     *("broke_lock", "dead_runs", "kind", "rehearsed"),
 )
 QUESTIONS = {CAUSE: "What was the cause?", FIX: "What is the planned fix?", NOTE: "What else is to be noted?"}
+
+SLICES_MEET = (
+    "The slices of a run meet in the history, so it has to be one that all of them reach. Set rollback_history_url, or "
+    "CHANGEOPS_HISTORY_URL with a credential, to a PostgreSQL database."
+)
+NOT_IN_SLICES = "Only a rollback can be run in slices, and no dry run. Run this on one node, without rollback_slice."
 
 
 class ActionModule(ActionBase):
@@ -138,6 +146,11 @@ class ActionModule(ActionBase):
             return {}
 
     def _open(self, store: Store, args: dict[str, t.Any], variables: dict[str, t.Any]) -> dict[str, t.Any]:
+        part = part_of(args["slice"])  # the lookup of the plan has read it before
+        if part and (args["kind"] != ROLLBACK or self._task.check_mode):
+            raise HistoryError(NOT_IN_SLICES)
+        if part and store.is_file:
+            raise HistoryError(SLICES_MEET)
         person, place = who(variables, os.environ)
         given = {NOTE: args["note"]} if args["note"] else {}
         allowed, window = gate(args["maintenance"], "rollback_maintenance", store.clock())
@@ -159,11 +172,14 @@ class ActionModule(ActionBase):
             lacking=lacking,
             job=job_of(variables, os.environ),
             notes=tuple(self._signed(store, given, variables)),
+            part=part,
+            hosts=tuple(map(str, variables["ansible_play_hosts_all"])) if part else (),
         )
         # Action plugins run in a fork of ansible-playbook, and it is that one which lives as long as the run.
         opened = store.open_run(asked, this_process(os.getppid()))
         run = {name: opened[name] for name in RETURNED}
         run["resumed"] = run["resumes"] is not None
+        run["slice"] = {"number": part.number, "total": part.total, "joined": opened["joined"]} if part else None
         run["expected"] = self._expected(store, asked, variables.get("rollback_plan"))
         run["window"] = window if allowed else f"{why_outside(run, reason)} {window}"
         words = f"Opened run {run['id']}"

@@ -46,6 +46,12 @@ options:
     type: str
     vars:
       - name: rollback_changes_dir
+  slice:
+    description:
+      - Which part of the hosts this is, such as V(2/3), of a run that several playbooks do side by side.
+    type: str
+    vars:
+      - name: rollback_slice
 notes:
   - Values of a plan are literals. Jinja in a plan is a fault.
   - YAML anchors may stand in a plan; aliases and tags may not. A plan has at most 1,000,000 bytes.
@@ -78,7 +84,8 @@ _raw:
     - One dictionary for each change, or with O(want=hosts) one string of host names with commas between them.
     - Keys that the file leaves out have their default.
     - C(batches) are the hosts of the play, split as C(serial) asks for; outside a play there are none.
-    - C(host_names) are those of them that the pattern of a phase, its C(hosts), matches.
+    - C(host_names) are those of them that the pattern of a phase, its C(hosts), matches; in a slice, of all slices.
+    - C(slices) is how many slices there are; V(0) where one playbook does all hosts.
     - C(left_out) are hosts of phases that C(--limit) leaves out, each with the address by which Ansible reaches it.
   type: list
   elements: raw
@@ -96,6 +103,7 @@ _raw:
       schema_compatible: false
       serial: [1, 25%]
       batches: [[web1], [web2, web3], [web4, web5]]
+      slices: 0
       left_out: {web6: 10.0.0.16}
       risks:
         - issue: Totals entered since the release are lost
@@ -143,6 +151,7 @@ from ansible_collections.changeops.rollback.plugins.plugin_utils._batches import
 from ansible_collections.changeops.rollback.plugins.plugin_utils._plan import Plan, find_plan, near
 from ansible_collections.changeops.rollback.plugins.plugin_utils._plan_check import load_plan
 from ansible_collections.changeops.rollback.plugins.plugin_utils._plan_yaml import PlanError
+from ansible_collections.changeops.rollback.plugins.plugin_utils._slices import part_of, share
 
 display = Display()
 
@@ -223,11 +232,14 @@ class LookupModule(LookupBase):
                 there = _inventory_has(variables, pattern)
                 raise AnsibleError(f"{where}: the pattern '{pattern}' matches no host. {there}")
             hosts.update(dict.fromkeys(found))
-        if _changes_database(plan):
-            partial = _partial(plan, inventory, variables)
-            if partial:
-                raise AnsibleError(f"{where} changes a database, and {partial}")
+        if _changes_database(plan) and (partial := _partial(plan, inventory, variables)):
+            raise AnsibleError(f"{where} changes a database, and {partial}")
         limit = variables.get("ansible_limit")
+        try:
+            if part := part_of(self.get_option("slice")):
+                return ",".join(share(list(hosts), _hosts_of(plan, inventory, "alembic_downgrade"), part, limit))
+        except ValueError as exc:
+            raise AnsibleError(f"{where}: {exc}") from exc
         if limit:
             downgraded, served = _shared_database(plan, inventory)
             inventory.subset(limit)
@@ -247,14 +259,17 @@ class LookupModule(LookupBase):
 
     def _in_play(self, plan: Plan, variables: dict[str, t.Any]) -> dict[str, t.Any]:
         values, hosts = _with_steps(plan), variables.get("ansible_play_hosts_all") or []
-        inventory = self._inventory(variables)
+        inventory, part = self._inventory(variables), part_of(self.get_option("slice")) if hosts else None
+        whole = dict.fromkeys(host for pattern in plan.patterns if part for host in _match(inventory, pattern))
+        everyone = list(whole) or hosts
         everywhere: dict[str, None] = {}
         for phase in values["phases"]:
             found = dict.fromkeys(_match(inventory, phase["hosts"]))
-            phase["host_names"] = [host for host in hosts if host in found]
+            phase["host_names"] = [host for host in everyone if host in found]
             everywhere |= found
         left_out = _left_out(everywhere, hosts, variables) if variables.get("ansible_limit") else {}
-        return {**values, "batches": split(hosts, plan.serial), "left_out": left_out}
+        batches = [[host for host in batch if host in hosts] for batch in split(everyone, plan.serial)]
+        return {**values, "batches": batches, "slices": part.total if part else 0, "left_out": left_out}
 
     def _inventory(self, variables: dict[str, t.Any]) -> InventoryManager:
         """Build an inventory of the groups that are known here, to match patterns against."""
@@ -289,17 +304,18 @@ def _role_path(role: str, plan: Plan) -> Path:
     return Path(found[1])
 
 
+def _hosts_of(plan: Plan, inventory: InventoryManager, name: str) -> list[str]:
+    """Return the hosts of all phases of one of this collection's roles."""
+    patterns = [phase.hosts for phase in plan.phases if phase.role == f"changeops.rollback.{name}"]
+    return list(dict.fromkeys(host for pattern in patterns for host in _match(inventory, pattern)))
+
+
 def _shared_database(plan: Plan, inventory: InventoryManager) -> tuple[list[str], list[str]]:
     """Return the hosts that downgrade a database, and those whose services are stopped for it.
 
     Both are empty where each of the latter downgrades its own, and where both releases run on both schemas.
     """
-    names = {"alembic_downgrade": dict[str, None](), "service_stop": dict[str, None]()}
-    for phase in plan.phases:
-        name = phase.role.removeprefix("changeops.rollback.")
-        if name in names:
-            names[name].update(dict.fromkeys(_match(inventory, phase.hosts)))
-    downgraded, served = map(list, names.values())
+    downgraded, served = (_hosts_of(plan, inventory, name) for name in ("alembic_downgrade", "service_stop"))
     if plan.schema_compatible or not downgraded or set(served) <= set(downgraded):
         return [], []
     return downgraded, served

@@ -72,6 +72,12 @@ options:
     description: Why the run cannot wait for a window of O(maintenance), for the record.
     type: str
     default: ""
+  slice:
+    description:
+      - Which part of the hosts this is, of a run that several playbooks do side by side, such as V(2/3). The first that
+        comes opens the run, the others join it. Only for O(kind=rollback), without check mode, on PostgreSQL.
+    type: str
+    default: ""
   run:
     description: ID of a run. Without it, O(state=noted) fails and names the last ones.
     type: str
@@ -202,6 +208,27 @@ run:
       returned: success
       type: str
       sample: rollback
+    slice:
+      description: Which slice this is. V(null) where one playbook does all hosts.
+      returned: success
+      type: dict
+      sample: null
+      contains:
+        number:
+          description: Its number, from V(1) on.
+          returned: success
+          type: int
+          sample: 2
+        total:
+          description: How many there are.
+          returned: success
+          type: int
+          sample: 3
+        joined:
+          description: Whether another one had opened the run.
+          returned: success
+          type: bool
+          sample: true
     rehearsed:
       description: When the change was rehearsed last, and what came of it, as a sentence.
       returned: success

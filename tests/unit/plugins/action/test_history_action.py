@@ -15,11 +15,25 @@ import time
 from pathlib import Path
 
 import yaml
+from ansible_collections.changeops.rollback.tests.unit.refusals import Refusal
 
 ROOT = Path(__file__).parents[4]
 OPEN = {"state": "opened", "change": "C001", "plan_digest": "d1"}
 ALWAYS = {"start": "00:00", "end": "24:00"}
 OVER = [{"start": "2020-01-01T00:00", "end": "2020-01-02T00:00", "zone": "Europe/Berlin"}]
+REFUSALS = [
+    Refusal(
+        "slices with a history in a file",
+        "The slices of a run meet in the history, so it has to be one that all of them reach. Set "
+        "rollback_history_url, or CHANGEOPS_HISTORY_URL with a credential, to a PostgreSQL database.",
+        "meet",
+    ),
+    Refusal(
+        "a rehearsal, an undo or a dry run in slices",
+        "Only a rollback can be run in slices, and no dry run. Run this on one node, without rollback_slice.",
+        "sliced",
+    ),
+]
 TASKS = [
     {"changeops.rollback.history": OPEN, "register": "first"},
     {"changeops.rollback.history": OPEN, "register": "second", "ignore_errors": True},
@@ -53,6 +67,12 @@ TASKS = [
         "ignore_errors": True,
     },
     {"changeops.rollback.history": {"state": "opened"}, "register": "bad", "ignore_errors": True},
+    {"changeops.rollback.history": dict(OPEN, slice="1/2"), "register": "meet", "ignore_errors": True},
+    {
+        "changeops.rollback.history": dict(OPEN, slice="1/2", kind="rehearsal"),
+        "register": "sliced",
+        "ignore_errors": True,
+    },
     {"changeops.rollback.history_info": {"change": "C001", "last": 5}, "register": "info"},
     {"changeops.rollback.history_info": {"url": "mysql://u:hunter2@h/d"}, "register": "wrong", "ignore_errors": True},
     {
@@ -60,7 +80,7 @@ TASKS = [
             "dest": "{{ playbook_dir }}/results.json",
             "content": "{{ {'outside': outside, 'reasoned': reasoned, 'told': told, 'inside': inside,"
             " 'first': first, 'second': second, 'third': third, 'dry': dry, 'noted': noted, 'bad': bad,"
-            " 'info': info, 'wrong': wrong} | to_json }}",
+            " 'info': info, 'wrong': wrong, 'meet': meet, 'sliced': sliced} | to_json }}",
         }
     },
 ]
@@ -129,6 +149,8 @@ def test_the_modules_and_the_playbook(tmp_path: Path) -> None:
     )
     assert results["inside"]["run"]["window"].startswith("The maintenance window is open until ")
     assert "change, plan_digest" in results["bad"]["msg"]
+    for refusal in REFUSALS:
+        assert refusal.matches(results[refusal.given]["msg"]), results[refusal.given]
     assert [run["outcome"] for run in results["info"]["runs"]] == [None, "refused", "interrupted"]
     assert (results["info"]["runs"][0]["limit"], results["info"]["runs"][0]["notes"][0]["text"]) == (
         "web1",
