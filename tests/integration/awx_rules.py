@@ -101,6 +101,12 @@ def schedule(item: Item, template: Item, spec: Item) -> str:
     return answers(item.get("extra_data") or {}, spec, bool(template.get("ask_variables_on_launch")))
 
 
+def node(item: Item, template: Item, spec: Item) -> str:
+    """What is wrong with the variables of a node; what is required may still come from its workflow."""
+    optional = [{**question, "required": False} for question in spec.get("spec", [])]
+    return answers(item.get("extra_data") or {}, {"spec": optional}, bool(template.get("ask_variables_on_launch")))
+
+
 def credential_type(item: Item) -> str:
     if item["kind"] not in ("cloud", "net"):
         return f"Must be 'cloud' or 'net', not {item['kind']}"

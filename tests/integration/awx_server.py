@@ -45,7 +45,8 @@ FIELDS: dict[str, dict[str, str]] = {
     "workflow_job_templates": {"organization": "organizations", "survey_enabled": "", "allow_simultaneous": ""}
     | dict.fromkeys(ASK, ""),
     "workflow_job_template_nodes": {"workflow_job_template": "workflow_job_templates"}
-    | {"unified_job_template": "unified_job_templates", "identifier": ""},
+    | {"unified_job_template": "unified_job_templates"}
+    | dict.fromkeys(["identifier", "extra_data", "all_parents_must_converge"], ""),
     "workflow_approval_templates": {"timeout": ""},
     "schedules": {"unified_job_template": "unified_job_templates", "rrule": "", "extra_data": ""},
 }
@@ -205,6 +206,9 @@ class AWX:
             case "schedules":
                 template = self.items["job_templates"][whole["unified_job_template"]]
                 return awx_rules.schedule(whole, template, self.surveys.get(("job_templates", template["id"]), {}))
+            case "workflow_job_template_nodes" if whole.get("extra_data"):
+                template = self.items["job_templates"][whole["unified_job_template"]]
+                return awx_rules.node(whole, template, self.surveys.get(("job_templates", template["id"]), {}))
         return ""
 
     def _attach(

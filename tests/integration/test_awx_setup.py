@@ -26,6 +26,7 @@ VARIABLES = {
     "awx_setup_scm_url": "https://git.example.com/shop/ops.git",
     "awx_setup_image": "registry.example.com/changeops-ee:1",
     "awx_setup_credentials": ["Key of the hosts"],
+    "awx_setup_slices": 2,
     "awx_setup_notification_type": "webhook",
     "awx_setup_notification_configuration": {"url": HOOK, "http_method": "POST", "headers": {}},
 }
@@ -117,9 +118,11 @@ def _see_all(awx: AWX) -> None:
         "Show how plans and hosts stand": "status.yml",
         "Write the rollback plans down": "report.yml",
         "Say that a rollback failed": "changeops.rollback.awx_failed",
+        "Roll back a slice": "rollback.yml",
     }
     for template in awx.items["job_templates"].values():
-        assert (template["job_slice_count"], template["allow_simultaneous"]) == (1, False)
+        at_once = template["name"] == "Roll back a slice"
+        assert (template["job_slice_count"], template["allow_simultaneous"]) == (1, at_once)
         given = awx.attached_names("job_templates", template, "credentials")
         assert sorted(given) == ["Key of the hosts", "Rollback history"]
     rehearse = awx.named("job_templates", "Rehearse a rollback")
@@ -140,6 +143,16 @@ def _see_all(awx: AWX) -> None:
         "status": ("Show how plans and hosts stand", {"success": [], "failure": [], "always": ["failed"]}),
         "failed": ("Say that a rollback failed", {"success": [], "failure": [], "always": []}),
     }
+    after = {"success": ["report"], "failure": ["status"], "always": []}
+    assert _paths(awx, "Roll back in 2 slices") == {
+        "slice 1": ("Roll back a slice", after),
+        "slice 2": ("Roll back a slice", after),
+        "report": ("Write the rollback plans down", {"success": [], "failure": [], "always": []}),
+        "status": ("Show how plans and hosts stand", {"success": [], "failure": [], "always": ["failed"]}),
+        "failed": ("Say that a rollback failed", {"success": [], "failure": [], "always": []}),
+    }
+    parts = [awx.named("workflow_job_template_nodes", f"slice {number}")["extra_data"] for number in (1, 2)]
+    assert parts == [{"rollback_slice": "1/2"}, {"rollback_slice": "2/2"}]
     assert awx.named("workflow_approval_templates", "Roll this change back?")["timeout"] == 4 * 3600
 
     weekly = {item["name"]: item["extra_data"]["change"] for item in awx.items["schedules"].values()}

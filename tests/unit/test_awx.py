@@ -17,6 +17,7 @@ import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
+from ansible_collections.changeops.rollback.plugins.plugin_utils._slices import part_of
 from ansible_collections.changeops.rollback.tests.integration import awx_rules
 
 ROOT = Path(__file__).parents[2]
@@ -39,6 +40,7 @@ GIVEN = {
     "awx_setup_image": "registry.example.com/ee:1",
     "awx_setup_history_url": "postgresql://db.example.com/rollback",
     "awx_setup_credentials": ["Key of the hosts"],
+    "awx_setup_slices": 3,
     "awx_setup_notification_type": "webhook",
     "awx_setup_notification_configuration": {"url": "https://chat.example.com"},
     "__awx_setup_plans": [
@@ -50,6 +52,8 @@ GIVEN = {
 # A prompt of a workflow or of a node of it, and what its template has to ask for.
 PROMPTS = {"limit": "ask_limit_on_launch", "job_type": "ask_job_type_on_launch", "extra_data": "survey_enabled"}
 NODE = {"identifier", "unified_job_template", "approval_node", "success_nodes", "failure_nodes", "always_nodes"}
+NODE |= {"extra_data", "all_parents_must_converge"}
+SLICE = "Roll back a slice"
 
 
 def _data(**given: t.Any) -> dict[str, t.Any]:
@@ -143,8 +147,8 @@ def test_a_workflow_answers_what_its_nodes_ask(workflow: str) -> None:
             continue
         asked = _questions(STARTED[node["unified_job_template"]])
         required = {name for name, question in asked.items() if question["required"]}
-        answered = {**_questions(flow), **node.get("extra_data", {})}
-        assert required <= {name for name in answered if answered[name].get("required", True)}
+        answered = {name for name, question in _questions(flow).items() if question["required"]}
+        assert required <= answered | {*node.get("extra_data", {})}
 
 
 def test_what_a_workflow_asks_for_reaches_the_rollback() -> None:
@@ -164,8 +168,9 @@ def test_nodes_lead_from_the_first_to_others_of_their_workflow() -> None:
         nodes = {node["identifier"]: node for node in flow["simplified_workflow_nodes"]}
         assert len(nodes) == len(flow["simplified_workflow_nodes"])
         following = {identifier: _after(node) for identifier, node in nodes.items()}
-        # one beginning, and every node after those that lead to it, so no circle
-        assert {next(iter(nodes)), *itertools.chain(*following.values())} == {*nodes}
+        # one beginning, or one for each slice, and every node after those that lead to it, so no circle
+        beginnings = {identifier for identifier, node in nodes.items() if node.get("unified_job_template") == SLICE}
+        assert {*nodes} - {*itertools.chain(*following.values())} == (beginnings or {next(iter(nodes))})
         order = list(nodes)
         for identifier, others in following.items():
             assert all(order.index(other) > order.index(identifier) for other in others)
@@ -201,9 +206,25 @@ def test_every_name_that_is_used_is_one_that_is_made() -> None:
     assert organizations == made["controller_organizations"]
 
 
-def test_no_template_runs_twice_at_once_or_in_slices() -> None:
-    assert [item["name"] for item in STARTED.values() if item["allow_simultaneous"]] == []
+def test_no_template_runs_twice_at_once_or_in_slices_of_awx() -> None:
+    assert [item["name"] for item in STARTED.values() if item["allow_simultaneous"]] == [SLICE]
     assert [item["name"] for item in TEMPLATES.values() if item["job_slice_count"] != 1] == []
+
+
+def test_the_slices_of_a_rollback_are_begun_side_by_side() -> None:
+    nodes = WORKFLOWS["Roll back in 3 slices"]["simplified_workflow_nodes"]
+    slices = [node for node in nodes if node.get("unified_job_template") == SLICE]
+    assert [node["extra_data"] for node in slices] == [{"rollback_slice": f"{number}/3"} for number in (1, 2, 3)]
+    for node in slices:
+        assert part_of(node["extra_data"]["rollback_slice"])
+        assert awx_rules.node(node, TEMPLATES[SLICE], TEMPLATES[SLICE]["survey_spec"]) == ""
+    report = next(node for node in nodes if node["identifier"] == "report")
+    assert report["all_parents_must_converge"], "there is something to report once all have succeeded"
+    # whose fleet is small has nothing of it
+    few = _data(awx_setup_slices=0)
+    for kind in ("templates", "workflows"):
+        names = {item["name"] for item in DATA[f"controller_{kind}"]} - {i["name"] for i in few[f"controller_{kind}"]}
+        assert names == {"templates": {SLICE}, "workflows": {"Roll back in 3 slices"}}[kind]
 
 
 def test_each_plan_that_can_be_run_is_rehearsed_with_all_that_is_required() -> None:
