@@ -47,8 +47,7 @@ options:
     vars:
       - name: rollback_changes_dir
   slice:
-    description:
-      - Which part of the hosts this is, such as V(2/3), of a run that several playbooks do side by side.
+    description: Which part of the hosts this is, such as V(2/3), of a run that several playbooks do side by side.
     type: str
     vars:
       - name: rollback_slice
@@ -262,13 +261,13 @@ class LookupModule(LookupBase):
         inventory, part = self._inventory(variables), part_of(self.get_option("slice")) if hosts else None
         whole = dict.fromkeys(host for pattern in plan.patterns if part for host in _match(inventory, pattern))
         everyone = list(whole) or hosts
-        everywhere: dict[str, None] = {}
+        mine, everywhere = set(hosts), dict[str, None]()
         for phase in values["phases"]:
             found = dict.fromkeys(_match(inventory, phase["hosts"]))
             phase["host_names"] = [host for host in everyone if host in found]
             everywhere |= found
         left_out = _left_out(everywhere, hosts, variables) if variables.get("ansible_limit") else {}
-        batches = [[host for host in batch if host in hosts] for batch in split(everyone, plan.serial)]
+        batches = [[host for host in batch if host in mine] for batch in split(everyone, plan.serial)]
         return {**values, "batches": batches, "slices": part.total if part else 0, "left_out": left_out}
 
     def _inventory(self, variables: dict[str, t.Any]) -> InventoryManager:
