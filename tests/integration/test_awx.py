@@ -111,6 +111,7 @@ def test_who_and_where_what_came_of_it_and_what_is_refused(awx: Awx, ops: Script
     job = awx.run("rollback.yml", "workflow", verbosity=1, change="C001", notes=note, break_lock="")
     assert job.status == "successful"
     assert ops.lines("done") == ["first", "second"]
+    assert not job.saw("Wait until every slice has come to"), "a run without slices would take longer"
     first, second = awx.history()
     assert first["executed_by"] == "schedule weekly"
     assert (second["executed_by"], second["executed_from"]) == ("lee", f"AWX job {job.ident} of workflow 3")

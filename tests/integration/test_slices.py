@@ -73,8 +73,8 @@ class Fleet:
         ops = t.cast(Ops, types.SimpleNamespace(root=self.root, hosts=self.hosts, group_vars=self.group_vars))
         self.awx = Awx(root / "awx", ops, url)
 
-    def plan(self, phases: list[dict[str, t.Any]]) -> None:
-        plan = {"title": "Slices", "date": "2026-11-20", "hosts": "shop", "phases": phases}
+    def plan(self, phases: list[dict[str, t.Any]], **more: t.Any) -> None:
+        plan = {"title": "Slices", "date": "2026-11-20", "hosts": "shop", **more, "phases": phases}
         (self.root / "changes" / "C001.yml").write_text(yaml.safe_dump(plan, sort_keys=False))
 
     def select(self, query: str) -> set[tuple[t.Any, ...]]:
@@ -119,6 +119,19 @@ def test_what_slices_did_is_put_back_in_reverse_order_across_them(fleet: Fleet) 
     assert 0 not in codes(fleet.awx, step_fail="main-start-h2 can_recover-stop-h3")
     assert did(fleet.log) == [*DONE, ("can_recover", "stop", ["h3"])]
     assert fleet.awx.history()[-1]["outcome"] == "failed"
+
+
+def test_slices_go_from_batch_to_batch_together(fleet: Fleet) -> None:
+    fleet.plan([step(fleet.log, *phase) for phase in (PHASES[0], PHASES[2])], serial=2)
+    assert 0 not in codes(fleet.awx, step_fail="main-start-h4")
+    one, two = (
+        [("main", "stop", hosts), ("main", "start", hosts), ("recover", "start", hosts), ("recover", "stop", hosts)]
+        for hosts in (["h1", "h2"], ["h3", "h4"])
+    )
+    assert did(fleet.log) == [*one[:2], *two]
+    (run,) = fleet.awx.history()
+    assert run["outcome"] == "recovered"
+    assert "Rolled back: 2 hosts (h1 and h2). Put back: 2 hosts (h3 and h4)." in run["summary"]
 
 
 def test_a_slice_that_is_refused_keeps_the_other_from_touching_anything(fleet: Fleet) -> None:
