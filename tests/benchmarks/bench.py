@@ -76,9 +76,9 @@ def machine() -> dict[str, str]:
     }
 
 
-def rounds_of(rig: Rig, rounds: int) -> dict[str, dict[str, t.Any]]:
-    """Each contender in each round; another one begins each time."""
-    found: dict[str, dict[str, t.Any]] = {contender: {} for contender in CONTENDERS}
+def rounds_of(rig: Rig, rounds: int, found: dict[str, dict[str, t.Any]]) -> None:
+    """Each contender in each round, into ``found``; another one begins each time."""
+    found.update({contender: {} for contender in CONTENDERS})
     for number in range(rounds):
         first = number % len(CONTENDERS)
         for contender in CONTENDERS[first:] + CONTENDERS[:first]:
@@ -89,26 +89,23 @@ def rounds_of(rig: Rig, rounds: int) -> dict[str, dict[str, t.Any]]:
                 note(found["ours"].setdefault("steps", {}), steps, steps)
             shown = f"downtime {one['downtime']:.2f} s, total {one['total']:.1f} s, CPU {one['cpu']:.1f} s"
             say(f"{rig.name}, round {number + 1} of {rounds}: {contender}: {shown}")
-    return found
 
 
-def engine_of(rig: Rig, sizes: t.Iterable[int], rounds: int) -> dict[str, dict[str, list[float]]]:
-    """Ours on simulated hosts, which answer as the one of this rig."""
+def engine_of(rig: Rig, sizes: t.Iterable[int], rounds: int, found: dict[str, dict[str, list[float]]]) -> None:
+    """Ours on simulated hosts, which answer as the one of this rig, into ``found``."""
     answers = kept_answers(rig)
     say(f"a host took {waited(answers):.1f} s for {len(answers.read_text().splitlines())} answers")
-    found: dict[str, dict[str, list[float]]] = {}
     for size in sizes:
         for _round in range(1 if size >= 1000 else min(rounds, ROUNDS_OF_ENGINE)):
             one: Round = simulated(rig, answers, size)
             note(found.setdefault(str(size), {}), one, [name for name in MEASURES if name != "downtime"])
             cpu = one["cpu"] / size
             say(f"{size} simulated hosts: total {one['total']:.1f} s, CPU {cpu:.2f} s a host, {one['memory']:.0f} MB")
-    return found
 
 
-def bench(rounds: int, counts: t.Sequence[int], sizes: t.Sequence[int], place: Path) -> Figures:
-    """All of it."""
-    figures: Figures = {"rounds": rounds, "machine": machine(), "rigs": {}, "engine": {}, "history": {}}
+def bench(figures: Figures, counts: t.Sequence[int], sizes: t.Sequence[int], place: Path) -> None:
+    """Measure all of it, as many rounds as ``figures`` say, into them."""
+    rounds = figures["rounds"]
     # first that which answers are kept of, in the end the largest number on one database
     rigs = [(count, False) for count in sorted({*counts, *([1] if sizes else [])})]
     rigs += [(max(counts), True)] if counts and max(counts) > 1 else []
@@ -119,7 +116,7 @@ def bench(rounds: int, counts: t.Sequence[int], sizes: t.Sequence[int], place: P
         try:
             rig = Rig(fleet, below)
             if count in counts:
-                figures["rigs"][rig.name] = rounds_of(rig, rounds)
+                rounds_of(rig, rounds, figures["rigs"].setdefault(rig.name, {}))
                 spent = figures["history"].setdefault(rig.name, {})
                 for _round in range(min(rounds, ROUNDS_OF_ENGINE)):
                     note(spent, history_share(rig), ("opening", "observer", "total", "share"))
@@ -127,10 +124,9 @@ def bench(rounds: int, counts: t.Sequence[int], sizes: t.Sequence[int], place: P
             if count == 1 and not shared:
                 figures["plans"] = load_plans(rig)
                 if sizes:
-                    figures["engine"] = engine_of(rig, sizes, rounds)
+                    engine_of(rig, sizes, rounds, figures["engine"])
         finally:
             fleet.close()
-    return figures
 
 
 def main() -> int:
@@ -144,10 +140,15 @@ def main() -> int:
     page_to, json_to = (ROOT / "docs", HERE) if whole else [ROOT / ".cache" / "bench"] * 2
     place = Path(tempfile.mkdtemp(prefix="bench-"))
     began = time.monotonic()
+    figures: Figures = {"rounds": rounds, "machine": machine(), "rigs": {}, "engine": {}, "history": {}}
     try:
-        figures = bench(rounds, counts, sizes, place)
+        bench(figures, counts, sizes, place)
     except (WrongEnd, NoHosts) as exc:
         print(exc, file=sys.stderr)
+        if figures["rigs"] or figures["engine"]:  # of hours, perhaps
+            half = ROOT / ".cache" / "bench" / "unfinished.json"
+            half.write_text(json.dumps(figures, indent=1) + "\n")
+            say(f"What was measured until then is in {half}.")
         return 1
     finally:
         shutil.rmtree(place, ignore_errors=True)
