@@ -51,7 +51,7 @@ class _Api(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
         if path == "/api/v2/unified_job_templates/":
-            asks = {f"ask_{what}_on_launch": False for what in ("limit", "labels", "inventory", "variables")}
+            asks = {f"ask_{what}_on_launch": what == "limit" for what in ("limit", "labels", "inventory", "variables")}
             workflow = {
                 "id": 7,
                 "type": "workflow_job_template",
@@ -152,10 +152,9 @@ def test_alert_starts_the_workflow_of_its_change_once(awx: Awx, tmp_path: Path) 
         until = time.monotonic() + 30
         while len(awx.started) < 2 and time.monotonic() < until:
             time.sleep(0.05)
-    started = sorted((one["extra_vars"] for one in awx.started), key=lambda one: one["change"])
-    assert started == [
-        {"change": "C001", "notes": "alert ShopFails"},
-        {"change": "C003", "notes": "alert ShopFails"},
+    assert sorted(awx.started, key=lambda one: one["extra_vars"]["change"]) == [
+        {"limit": "", "extra_vars": {"change": "C001", "notes": "alert ShopFails"}},
+        {"limit": "", "extra_vars": {"change": "C003", "notes": "alert ShopFails"}},
     ]
 
 
