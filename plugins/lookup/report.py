@@ -41,6 +41,8 @@ options:
     description:
       - URL of the history, as SQLAlchemy has it. Without it the environment variable E(CHANGEOPS_HISTORY_URL) has it,
         else it is the SQLite file of the user.
+      - In a job of AWX a file is refused, because it vanishes with the job's container, unless the variable
+        C(rollback_allow_ephemeral_history) is true.
     type: str
     vars:
       - name: rollback_history_url
@@ -86,7 +88,7 @@ from ansible_collections.changeops.rollback.plugins.lookup.plan import _match, _
 from ansible_collections.changeops.rollback.plugins.module_utils._redact import MASK
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history import HistoryError, Store
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history_process import Process, this_process
-from ansible_collections.changeops.rollback.plugins.plugin_utils._history_spool import open_store
+from ansible_collections.changeops.rollback.plugins.plugin_utils._history_spool import store_of
 from ansible_collections.changeops.rollback.plugins.plugin_utils._plan import Plan, list_plans
 from ansible_collections.changeops.rollback.plugins.plugin_utils._plan_yaml import PlanError
 from ansible_collections.changeops.rollback.plugins.plugin_utils._report_files import files, script_of
@@ -134,7 +136,7 @@ class LookupModule(PlanLookup):
             phase["host_names"] = _match(inventory, phase["hosts"])
         values["path"] = os.path.relpath(plan.path, folder)
         hosts = self._hosts_of(plan, values, inventory, variables)
-        runs, truth = self._history(change)
+        runs, truth = self._history(change, variables)
         return view(values, hosts, runs, truth, script_of(values, hosts))
 
     def _hosts_of(
@@ -154,15 +156,16 @@ class LookupModule(PlanLookup):
                     continue  # what needs a run to be known, as a restore point
         return found
 
-    def _history(self, change: str) -> tuple[list[dict[str, t.Any]], dict[str, t.Any]]:
+    def _history(self, change: str, variables: dict[str, t.Any]) -> tuple[list[dict[str, t.Any]], dict[str, t.Any]]:
         """The runs of a change, and the truth tables of the last one that did something."""
-        store, here = self._store()
+        store, here = self._store(variables)
         runs = store.runs(here, change, "", LAST)
         last = last_run(runs)
         return runs, store.runs(here, "", last["id"])[0]["truth"] if last else {}
 
-    def _store(self) -> tuple[Store, Process]:
-        return open_store(self.get_option("url"), None, os.environ, sys.executable), this_process(os.getpid())
+    def _store(self, variables: dict[str, t.Any]) -> tuple[Store, Process]:
+        store = store_of(self.get_option("url"), variables, self._templar, sys.executable)
+        return store, this_process(os.getpid())
 
 
 def public(value: t.Any) -> t.Any:

@@ -77,11 +77,11 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, secret: EncryptedString
     }
     variables = {"groups": GROUPS, "hostvars": HostVars(dict.fromkeys(GROUPS["all"], known))}
 
-    def look(*terms: str, **options: t.Any) -> dict[str, dict[str, t.Any]]:
+    def look(*terms: str, told: t.Mapping[str, t.Any] | None = None, **options: t.Any) -> dict[str, dict[str, t.Any]]:
         loader = DataLoader()
         plugin = report.LookupModule(loader=loader, templar=Templar(loader=loader, variables={"groups": GROUPS}))
         plugin._load_name = NAME
-        found = plugin.run(list(terms), variables=variables, **options)
+        found = plugin.run(list(terms), variables={**variables, **(told or {})}, **options)
         return {os.path.relpath(one["path"], tmp_path): one for one in found}
 
     return look
@@ -124,6 +124,13 @@ def test_a_change_that_is_asked_for_must_be_sound(run: Run) -> None:
     for change, said in (("C005", "wrong"), ("C009", "There is no plan of C009")):
         with pytest.raises(AnsibleError, match=said):
             run(change)
+
+
+def test_a_history_in_the_container_of_an_awx_job_is_not_read(run: Run) -> None:
+    job = {"awx_job_id": 41}
+    with pytest.raises(AnsibleError, match="The history would be a file in the container of AWX job 41 and vanish"):
+        run("C001", told=job)
+    assert run("C001", told={**job, "rollback_allow_ephemeral_history": "true"}) == run("C001")
 
 
 def test_no_secret_of_vault_header_or_environment_is_written_down(run: Run) -> None:
