@@ -87,10 +87,10 @@ class AWX:
         self.writes: list[tuple[str, str]] = []
         self._ids = itertools.count(1)
         # What an empty AWX has, and what its admin has made by hand.
-        galaxy = self._add("credential_types", {"name": "Ansible Galaxy/Automation Hub API Token", "kind": "galaxy"})
-        self._add("credentials", {"name": "Ansible Galaxy", "credential_type": galaxy["id"], "inputs": {}})
-        machine = self._add("credential_types", {"name": "Machine", "kind": "ssh"})
-        self._add("credentials", {"name": "Key of the hosts", "credential_type": machine["id"], "inputs": {}})
+        galaxy = self.add("credential_types", {"name": "Ansible Galaxy/Automation Hub API Token", "kind": "galaxy"})
+        self.add("credentials", {"name": "Ansible Galaxy", "credential_type": galaxy["id"], "inputs": {}})
+        machine = self.add("credential_types", {"name": "Machine", "kind": "ssh"})
+        self.add("credentials", {"name": "Key of the hosts", "credential_type": machine["id"], "inputs": {}})
 
     def named(self, kind: str, name: str) -> Item:
         [found] = [item for item in self.items[kind].values() if name in (item.get("name"), item.get("identifier"))]
@@ -113,7 +113,7 @@ class AWX:
             case "GET", kind if kind in FIELDS and kind != "workflow_approval_templates":
                 return HTTPStatus.OK, self._page([*self.items[kind].values()], kind, query)
             case "POST", kind if kind in FIELDS and kind != "workflow_approval_templates":
-                return HTTPStatus.CREATED, self._shown(kind, self._add(kind, self._checked(kind, data, {})))
+                return HTTPStatus.CREATED, self._shown(kind, self.add(kind, self._checked(kind, data, {})))
             case "GET", kind, number if kind in FIELDS:
                 return HTTPStatus.OK, self._shown(kind, self._one(kind, number))
             case "PATCH", kind, number if kind in FIELDS:
@@ -132,7 +132,7 @@ class AWX:
                 return HTTPStatus.OK, None
             case "POST", "workflow_job_template_nodes", number, "create_approval_template":
                 node = self._one("workflow_job_template_nodes", number)
-                approval = self._add(
+                approval = self.add(
                     "workflow_approval_templates", self._checked("workflow_approval_templates", data, {})
                 )
                 node["unified_job_template"] = approval["id"]
@@ -160,8 +160,8 @@ class AWX:
         found = [item for item in items if all(str(item.get(key)) == value for key, value in query.items())]
         return {"count": len(found), "next": None, "results": [self._shown(kind, item) for item in found]}
 
-    def _add(self, kind: str, data: Item) -> Item:
-        item = {"id": next(self._ids), **DEFAULTS.get(kind, {}), **data}
+    def add(self, kind: str, data: Item) -> Item:
+        item = {**DEFAULTS.get(kind, {}), **data, "id": next(self._ids)}
         self.items[kind][item["id"]] = item
         return item
 

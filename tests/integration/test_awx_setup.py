@@ -80,13 +80,21 @@ def test_an_empty_awx_is_set_up_and_a_second_time_nothing_changes(ops: Path) -> 
         second = set_up(ops, VARIABLES, CONTROLLER_HOST=url, **ENVIRONMENT)
         assert (changed(second), awx.writes) == (0, [])
 
-        # a new plan becomes a choice and is rehearsed; of one that can no longer be run the rehearsals end
+        # a new plan becomes a choice and is rehearsed; of one that is gone or can no longer be run the rehearsals end
         (ops / "changes" / "C004.yml").write_text(PLAN.format(title="Ship C004", more=PHASES))
         (ops / "changes" / "C001.yml").write_text("title: [\n")
+        (ops / "changes" / "C002.yml").unlink()
+        ours = awx.named("schedules", "Rehearse C002 each week")
+        theirs = {"Rehearse C002 at night": "each week", "Rehearse C009 each week": "Sam's"}
+        for name, notes in theirs.items():
+            awx.add("schedules", {**ours, "name": name, "extra_data": {"change": "C002", "notes": notes}})
+        other = awx.add("job_templates", {"name": "Another's", "organization": 0})
+        awx.add("schedules", {**ours, "unified_job_template": other["id"]})
         third = set_up(ops, {**VARIABLES, "awx_setup_update_secrets": True}, CONTROLLER_HOST=url, **ENVIRONMENT)
         assert changed(third) > 0
-        assert _choices(awx, "Roll back a change") == ["C001", "C002", "C003", "C004"]
-        assert awx.names("schedules") == ["Rehearse C002 each week", "Rehearse C004 each week"]
+        assert _choices(awx, "Roll back a change") == ["C001", "C003", "C004"]
+        assert awx.names("schedules") == sorted([*theirs, "Rehearse C002 each week", "Rehearse C004 each week"])
+        assert awx.named("schedules", "Rehearse C002 each week")["unified_job_template"] == other["id"]
         assert ("PATCH", f"/api/v2/credentials/{awx.named('credentials', 'Rollback history')['id']}/") in awx.writes
 
     for done in (first, second, third):
@@ -159,10 +167,12 @@ def _see_all(awx: AWX) -> None:
     assert weekly == {"Rehearse C001 each week": "C001", "Rehearse C002 each week": "C002"}
 
     news = awx.named("notification_templates", "Rollback news")
-    body = news["messages"]["success"]["body"]
-    job = {"name": "Rehearse a rollback", "id": 7, "artifacts": {"rollback_loss": ['the "totals"', "b"], "else": 1}}
-    [text] = json.loads(awx_rules.render(body, job=job)).values()
-    assert "Rehearse a rollback #7 succeeded" in text and 'loss: the "totals", b' in text and "else" not in text
+    found = {"rollback_loss": ['the "totals"', "b"], "else": 1}
+    job = {"name": "Rehearse a rollback", "id": 7, "job_explanation": "", "artifacts": found}
+    for event, status, said in (("success", "successful", "succeeded"), ("error", "failed", "FAILED")):
+        [text] = json.loads(awx_rules.render(news["messages"][event]["body"], job={**job, "status": status})).values()
+        assert f"Rehearse a rollback #7 {said}: https://" in text
+        assert 'loss: the "totals", b' in text and "else" not in text
 
 
 def _paths(awx: AWX, workflow: str) -> dict[str, tuple[str, dict[str, list[str]]]]:
