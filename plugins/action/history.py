@@ -60,6 +60,7 @@ RETURNED = (
     *("id", "change", "restore_point", "resumes", "started", "executed_by", "executed_from", "check_mode"),
     *("broke_lock", "dead_runs", "kind", "rehearsed"),
 )
+BEGUN = ("run", "change", "kind", "check_mode")  # what later jobs know of a run, whatever becomes of it
 QUESTIONS = {CAUSE: "What was the cause?", FIX: "What is the planned fix?", NOTE: "What else is to be noted?"}
 
 SLICES_MEET = (
@@ -184,7 +185,7 @@ class ActionModule(ActionBase):
         run["window"] = window if allowed else f"{why_outside(run, reason)} {window}"
         words = f"Opened run {run['id']}"
         words += f", which goes on with {run['resumes']}." if run["resumed"] else "."
-        begun = {f"rollback_{name}": run["id" if name == "run" else name] for name in ("run", "change", "kind")}
+        begun = {f"rollback_{name}": run["id" if name == "run" else name] for name in BEGUN}
         return {"changed": False, "run": run, "msg": words, "ansible_stats": {"data": begun, "per_host": False}}
 
 

@@ -127,7 +127,8 @@ artifacts:
     - What came of the run at work. Times are in seconds; C(rollback_downtime) is 0 where no service was stopped. After
       a rehearsal C(rollback_expected) says in sentences how long the rollback will take. Empty where nothing is
       recorded.
-    - C(rollback_run), C(rollback_change) and C(rollback_kind) are left for later jobs as soon as a run is opened.
+    - C(rollback_run), C(rollback_change), C(rollback_kind) and C(rollback_check_mode) are left for later jobs as soon
+      as a run is opened.
   returned: for O(state=told)
   type: dict
   sample:

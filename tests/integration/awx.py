@@ -8,6 +8,7 @@ AWX itself adds to variables and environment, a HOME of its own, and nothing els
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -60,6 +61,12 @@ def family(pid: int) -> list[int]:
     return found
 
 
+def _kill(pids: list[int], number: int) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
 class Job:
     """A job at work, or done.
 
@@ -73,11 +80,7 @@ class Job:
         self._environ = environ
 
     def _signal(self, number: int) -> None:
-        for pid in family(self._process.pid):
-            try:
-                os.kill(pid, number)
-            except ProcessLookupError:
-                continue
+        _kill(family(self._process.pid), number)
 
     def freeze(self) -> None:
         """Nothing of it works on, and nothing of it ends."""
@@ -87,6 +90,12 @@ class Job:
         """Cancel it: the container goes, with all that is in it."""
         self._signal(signal.SIGKILL)
         self._process.wait()
+
+    def run_out(self) -> None:
+        """Wait until its time is out: the runner kills the playbook, and the container goes with all that is left."""
+        there = family(self._process.pid)
+        self._process.wait(120)
+        _kill(there, signal.SIGKILL)
 
     def wait(self, seconds: float = 600) -> int:
         """Its exit code, once what it sent is processed; -1 where it was killed."""

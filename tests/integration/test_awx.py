@@ -98,22 +98,31 @@ def ops(tmp_path: Path) -> Scripts:
 
 def test_who_and_where_what_came_of_it_and_what_is_refused(awx: Awx, ops: Scripts) -> None:
     url, awx.url = awx.url, ""
-    assert FILE.found_in(awx.run("rollback.yml", change="C001").stdout)
+    refused = awx.run("rollback.yml", change="C001")
+    assert FILE.found_in(refused.stdout)
+    told = refused.artifacts()
+    assert (told["rollback_outcome"], told["rollback_kind"]) == ("refused", "rollback")
+    assert FILE.matches(told["rollback_summary"])
     awx.url = url
     assert awx.run("rollback.yml", change="").saw("Say which change: add -e change=C001 to the command.")
     rehearsal = awx.run("rehearse.yml", "schedule", change="C001", notes="", outside_window="")
     told = rehearsal.artifacts()
     assert (told["rollback_outcome"], told["rollback_kind"]) == ("succeeded", "rehearsal")
     assert "In all: " in told["rollback_expected"]
-    assert ops.lines("began") == []
+    dry = awx.run("rollback.yml", check=True, change="C001")
+    told = dry.artifacts()
+    assert (dry.status, told["rollback_outcome"], told["rollback_check_mode"]) == ("successful", "succeeded", True)
+    assert told["rollback_summary"] == "A dry run: nothing was changed."
+    assert (ops.lines("began"), [*(ops.host.parent / "state").rglob("*")]) == ([], [])
 
     note = '{{ 7 * 7 }} "quoted", it\'s two\nlines'
     job = awx.run("rollback.yml", "workflow", verbosity=1, change="C001", notes=note, break_lock="")
     assert job.status == "successful"
     assert ops.lines("done") == ["first", "second"]
     assert not job.saw("Wait until every slice has come to"), "a run without slices would take longer"
-    first, second = awx.history()
+    first, tried, second = awx.history()
     assert first["executed_by"] == "schedule weekly"
+    assert (tried["outcome"], tried["check_mode"], tried["executed_from"]) == ("succeeded", 1, f"AWX job {dry.ident}")
     assert (second["executed_by"], second["executed_from"]) == ("lee", f"AWX job {job.ident} of workflow 3")
     assert second["job"] == {
         "id": job.ident,
@@ -129,7 +138,8 @@ def test_who_and_where_what_came_of_it_and_what_is_refused(awx: Awx, ops: Script
     assert [n["text"] for n in second["notes"]] == [note]
     told = job.artifacts()
     assert {name.partition("_")[0] for name in told} == {"rollback"}
-    assert (told["rollback_outcome"], told["rollback_run"]) == ("succeeded", second["id"])
+    assert (told["rollback_outcome"], told["rollback_check_mode"]) == ("succeeded", False)
+    assert told["rollback_run"] == second["id"]
     assert (told["rollback_summary"], told["rollback_loss"]) == (second["summary"], [])
     assert list(told["rollback_phase_durations"])[1:] == ["2-run_script", "3-run_script"]
     assert sum(told["rollback_phase_durations"].values()) < told["rollback_duration"]
@@ -169,19 +179,28 @@ def test_a_refused_job_a_failed_one_and_its_relaunch(awx: Awx, ops: Scripts) -> 
     assert last["job"]["launch_type"] == "relaunch"
 
 
-@pytest.mark.parametrize("step", ["first", "second"])
-def test_one_at_a_time_and_one_that_was_cancelled_is_gone_on_with(awx: Awx, ops: Scripts, step: str) -> None:
+@pytest.mark.parametrize(("step", "timeout"), [("first", 0), ("second", 45)], ids=["cancelled", "out-of-time"])
+def test_one_at_a_time_and_one_that_was_killed_is_gone_on_with(awx: Awx, ops: Scripts, step: str, timeout: int) -> None:
     (ops.host / "hold").write_text(step)
-    held = awx.start("rollback.yml", "webhook", change="C001")
+    held = awx.start("rollback.yml", "webhook", timeout=timeout, change="C001")
     try:
         held.wait_for(ops.host / "reached")
-        held.freeze()
+        if not timeout:
+            held.freeze()
         other = awx.run("undo.yml", change="C001", template="Undo")
         assert other.status == "failed"
         assert other.saw(f"C001 is being rolled back by webhook push (AWX job {held.ident})")
         assert other.saw("after 60 s without one it counts as dead")
+        told = other.artifacts()
+        assert (told["rollback_outcome"], told["rollback_kind"], told["rollback_change"]) == ("refused", "undo", "C001")
+        assert told["rollback_summary"].startswith("C001 is being rolled back by webhook push")
     finally:
-        held.cancel()
+        if timeout:
+            held.run_out()
+        else:
+            held.cancel()
+    held.wait()
+    assert held.status == ("timeout" if timeout else "")
     awx.wait_a_minute()
     again = awx.run("rollback.yml", change="C001")
     assert again.status == "successful"

@@ -9,6 +9,7 @@ through in an empty virtual environment instead, with the context that ansible-b
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import shutil
 import subprocess
 import typing as t
@@ -97,6 +98,11 @@ def test_rolled_back_in_the_image(image: Image, ops: Ops, shop: Shop, tmp_path: 
     said = image.run(runner, "run", job, "-p", "rollback.yml", cwd=tmp_path)
     assert "C001: succeeded" in said
     assert_rolled_back(shop, before)
+    events = [json.loads(path.read_text()) for path in job.glob("artifacts/*/job_events/*.json")]
+    (told,) = [one["event_data"]["artifact_data"] for one in events if one["event"] == "playbook_on_stats"]
+    dropped = len([total for total in before["totals"].values() if total is not None])
+    assert told["rollback_loss"] == [f"invoices.total ({dropped} values)"]
+    assert 0 < told["rollback_downtime"] < told["rollback_duration"]
     assert_installed_as_a_project(image, ops, tmp_path)
     assert_seen_by_navigator(image, ops, tmp_path)
 
