@@ -134,6 +134,21 @@ def test_slices_go_from_batch_to_batch_together(fleet: Fleet) -> None:
     assert "Rolled back: 2 hosts (h1 and h2). Put back: 2 hosts (h3 and h4)." in run["summary"]
 
 
+def test_when_a_host_of_one_slice_goes_away_all_others_are_put_back(fleet: Fleet, tmp_path: Path) -> None:
+    away = tmp_path / "away"  # Ansible takes a host on which it can make no directory for one that it cannot reach
+    fleet.hosts["h4"]["ansible_remote_tmp"] = str(away)
+    vars_ = {"sabotage_flag": str(fleet.flag), "sabotage_argv": ["sh", "-c", f"rm -rf {away}; touch {away}"]}
+    stop, database, then = (step(fleet.log, *phase) for phase in PHASES)
+    fleet.plan([stop, {"role": "acme.own.sabotage", "hosts": "h4", "vars": vars_}, database, then])
+    fleet.flag.touch()
+    assert 0 not in codes(fleet.awx)
+    left = HOSTS[:3]
+    back = [("recover", "start", left), ("recover", "database", ["h1"]), ("recover", "stop", left)]
+    assert did(fleet.log) == [*DONE[:2], ("main", "start", left), *back]
+    (run,) = fleet.awx.history()
+    assert run["outcome"] == "failed" and run["summary"].endswith("Not as before: h4.")
+
+
 def test_a_slice_that_is_refused_keeps_the_other_from_touching_anything(fleet: Fleet) -> None:
     assert 0 not in codes(fleet.awx, step_fail="preflight-database-h1")
     assert did(fleet.log) == []
