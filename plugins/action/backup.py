@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible.plugins.action import ActionBase
 from ansible_collections.changeops.rollback.plugins.module_utils._command import Commands, PhaseError
 from ansible_collections.changeops.rollback.plugins.module_utils._libpq import by_address
 from ansible_collections.changeops.rollback.plugins.plugin_utils._config_private import taken_apart
+from ansible_collections.changeops.rollback.plugins.plugin_utils._prepared import PreparedAction
 
 
-class ActionModule(ActionBase):
+class ActionModule(PreparedAction):
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         variables = task_vars or {}
         result = super().run(None, variables)
@@ -32,4 +32,4 @@ class ActionModule(ActionBase):
                     by_address(Commands(), str(item["postgresql"]))  # before a password in it is logged on the host
         except PhaseError as exc:
             return dict(result, failed=True, msg=str(exc))
-        return dict(result, **self._execute_module(module_args=args, task_vars=variables))
+        return dict(result, **self.run_prepared(args, variables))

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible.plugins.action import ActionBase
 from ansible_collections.changeops.rollback.plugins.plugin_utils._config_private import ItemError, split
+from ansible_collections.changeops.rollback.plugins.plugin_utils._prepared import PreparedAction
 
 
-class ActionModule(ActionBase):
+class ActionModule(PreparedAction):
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         variables = task_vars or {}
         result = super().run(None, variables)
@@ -24,4 +24,4 @@ class ActionModule(ActionBase):
             return dict(result, failed=True, msg=str(exc))
         if private:
             args["private"] = private
-        return dict(result, **self._execute_module(module_args=args, task_vars=variables))
+        return dict(result, **self.run_prepared(args, variables))

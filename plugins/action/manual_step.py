@@ -11,10 +11,10 @@ import typing as t
 from pathlib import Path
 
 from ansible.errors import AnsiblePromptInterrupt, AnsiblePromptNoninteractive
-from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.changeops.rollback.plugins.plugin_utils import _manual_answer as manual
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history_process import who
+from ansible_collections.changeops.rollback.plugins.plugin_utils._prepared import PreparedAction
 
 ROLE = "changeops.rollback.manual_step"
 RUNNER = "RUNNER_OMIT_EVENTS"  # ansible-runner, and so AWX, gives a terminal at which there is nobody
@@ -33,7 +33,7 @@ def ask(display: Display, nobody: bool) -> tuple[str, str] | None:
     return None
 
 
-class ActionModule(ActionBase):
+class ActionModule(PreparedAction):
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         variables = task_vars or {}
         result = super().run(None, variables)
@@ -52,7 +52,7 @@ class ActionModule(ActionBase):
         if wrong:
             return dict(result, failed=True, msg=wrong)
 
-        noted = self._execute_module(module_args=args, task_vars=variables)
+        noted = self.run_prepared(args, variables)
         # One confirmation is for one question: not for the next batch, nor for the way back.
         used = bool((variables.get("__manual_step_asked") or {}).get("confirmed"))
         if noted.get("waiting"):
@@ -69,6 +69,6 @@ class ActionModule(ActionBase):
             now = datetime.datetime.now(datetime.UTC)
             given = {"by": person, "place": place, "at": now.strftime("%Y-%m-%d %H:%M")}
             args["answer"] = {"answer": answer[0], "remark": answer[1], **given}
-            noted = self._execute_module(module_args=args, task_vars=variables)
+            noted = self.run_prepared(args, variables)
             noted["skipped"] = answer[0] == "skip"
         return dict(result, **dict(noted, confirmed=used))

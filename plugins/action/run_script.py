@@ -9,8 +9,8 @@ import base64
 import typing as t
 from pathlib import Path
 
-from ansible.plugins.action import ActionBase
 from ansible_collections.changeops.rollback.plugins.plugin_utils._config_private import template_folders
+from ansible_collections.changeops.rollback.plugins.plugin_utils._prepared import PreparedAction
 
 
 def find_script(name: str, folders: t.Sequence[Path]) -> Path | str:
@@ -22,7 +22,7 @@ def find_script(name: str, folders: t.Sequence[Path]) -> Path | str:
     )
 
 
-class ActionModule(ActionBase):
+class ActionModule(PreparedAction):
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         variables = task_vars or {}
         result = super().run(None, variables)
@@ -38,4 +38,4 @@ class ActionModule(ActionBase):
                     return dict(result, failed=True, msg=found)
                 content = Path(self._loader.get_real_file(str(found))).read_bytes()
                 args[f"{option}_content"] = base64.b64encode(content).decode()
-        return dict(result, **self._execute_module(module_args=args, task_vars=variables))
+        return dict(result, **self.run_prepared(args, variables))

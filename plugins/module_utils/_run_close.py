@@ -14,6 +14,7 @@ from pathlib import Path
 from ._command import Commands, PhaseError
 from ._hold import hold, lift
 from ._phase import DONE
+from ._prepared_server import SOCKETS
 from ._restore_point import RestorePoint, read_json, write_json
 from ._run_info import RECOVERED, REFUSED, SUCCEEDED, UNDONE, all_infos, close_info
 from ._run_point import Params, Result, RunPoint
@@ -25,6 +26,9 @@ def closed(point: RunPoint, params: Params, check: bool, now: float | None = Non
     outcome = params["outcome"]
     if check or not point.info():
         return {"changed": False, "msg": "There is no restore point to close.", "outcome": outcome}
+    for path in point.root.glob(SOCKETS):
+        with contextlib.suppress(OSError):
+            path.unlink()
     for part in point.parts():
         RestorePoint(str(point.root / part)).use_reserve()
     undo = point.info().get("undo") or {}

@@ -84,25 +84,34 @@ def hold(commands: Commands, manager: Systemctl, names: t.Sequence[str], who: st
     return new
 
 
-def release(commands: Commands, manager: Systemctl, names: t.Sequence[str]) -> list[str]:
-    """Let units be started again; returns those that were held."""
-    paths = {name: path for name, path in _paths(commands, manager, names).items() if path.exists()}
+def release(commands: Commands, manager: Systemctl, names: t.Sequence[str], later: bool) -> list[str]:
+    """Let units be started again; returns those that were held.
+
+    :arg later: systemd need not be told now: it looks for the file at each start, and reading all units anew takes
+        long and is in the downtime. Another call, when they run, tells it. Where a unit was changed besides, it has to
+        know at once.
+    """
+    shown = manager.show(commands, "Id,NeedDaemonReload", names) if names else []
+    paths = {name: path for name, path in _places(manager, names, shown).items() if path.exists()}
     for path in paths.values():
         path.unlink()
         with contextlib.suppress(OSError):  # there may be other drop-ins
             path.parent.rmdir()
-    if paths:
+    if any(values.get("NeedDaemonReload") == "yes" for values in shown) or (paths and not later):
         _reload(commands, manager)
     return list(paths)
 
 
 def _paths(commands: Commands, manager: Systemctl, names: t.Sequence[str]) -> dict[str, Path]:
+    return _places(manager, names, manager.show(commands, "Id", names) if names else [])
+
+
+def _places(manager: Systemctl, names: t.Sequence[str], shown: t.Sequence[dict[str, str]]) -> dict[str, Path]:
     """The drop-ins that would hold units, by the names given. A target has none: it has no process of its own, and
     holding one would keep back what has nothing to do with the app."""
-    ids = [values.get("Id", "") for values in manager.show(commands, "Id", names)] if names else []
     return {
         name: drop_ins(manager.scope) / f"{unit}.d" / NAME
-        for name, unit in zip(names, ids)
+        for name, unit in zip(names, (values.get("Id", "") for values in shown))
         if unit and not unit.endswith(".target")
     }
 

@@ -80,8 +80,8 @@ class Manager(abc.ABC):
         """Keep services from being started by anybody, also after a reboot; the files that are new for it."""
         return []
 
-    def release(self, commands: Commands, names: t.Sequence[str]) -> list[str]:
-        """Undo ``hold``; those that were held."""
+    def release(self, commands: Commands, names: t.Sequence[str], later: bool) -> list[str]:
+        """Undo ``hold``, with ``later`` no more of it than a start needs; those that were held."""
         return []
 
     def comes_back(self, commands: Commands, names: t.Sequence[str]) -> list[str]:

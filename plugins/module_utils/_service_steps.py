@@ -76,7 +76,7 @@ def bring_up(
     started, and the names of what had been held.
     """
     idle = [s for s in services if s not in wanted]
-    held = release_services(ctx.commands, [*wanted, *required(ctx.commands, wanted, idle)])
+    held = release_services(ctx.commands, [*wanted, *required(ctx.commands, wanted, idle)], later=True)
     first = start_all(ctx.commands, wanted, _let_sockets_start(ctx, services, wanted, states))
     return first, held + release_services(ctx.commands, services)
 

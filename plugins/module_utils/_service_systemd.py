@@ -100,9 +100,9 @@ class Systemd(Manager):
         """A drop-in for each unit by which a start of it fails."""
         return hold(commands, self, names, who)
 
-    def release(self, commands: Commands, names: t.Sequence[str]) -> list[str]:
+    def release(self, commands: Commands, names: t.Sequence[str], later: bool) -> list[str]:
         """Remove the drop-ins."""
-        return release(commands, self, names)
+        return release(commands, self, names, later)
 
     def comes_back(self, commands: Commands, names: t.Sequence[str]) -> list[str]:
         """Where this user may not write drop-ins."""

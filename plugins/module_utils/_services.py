@@ -156,6 +156,7 @@ def hold_services(commands: Commands, services: t.Sequence[Service], who: str) -
     return [path for manager, names in by_manager(services).items() for path in manager.hold(commands, names, who)]
 
 
-def release_services(commands: Commands, services: t.Sequence[Service]) -> list[str]:
-    """Let services be started again; those that were held."""
-    return [name for manager, names in by_manager(services).items() for name in manager.release(commands, names)]
+def release_services(commands: Commands, services: t.Sequence[Service], later: bool = False) -> list[str]:
+    """Let services be started again; those that were held. What a start does not wait for is left to ``later``."""
+    groups = by_manager(services).items()
+    return [name for manager, names in groups for name in manager.release(commands, names, later)]

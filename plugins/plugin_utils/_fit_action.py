@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible.plugins.action import ActionBase
 from ansible_collections.changeops.rollback.plugins.plugin_utils._config_private import ItemError, split
+from ansible_collections.changeops.rollback.plugins.plugin_utils._prepared import PreparedAction
 
 
-class FitAction(ActionBase):
+class FitAction(PreparedAction):
     """Runs the module, with the items of ``fit.config.paths`` taken apart."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
@@ -27,4 +27,4 @@ class FitAction(ActionBase):
                 return dict(result, failed=True, msg=str(exc))
             config = dict(config, paths=paths, **({"private": private} if private else {}))
             args["fit"] = dict(args["fit"], config=config)
-        return dict(result, **self._execute_module(module_args=args, task_vars=variables))
+        return dict(result, **self.run_prepared(args, variables))

@@ -35,7 +35,8 @@ WantedBy=multi-user.target
 # The app as it was shipped, whatever was done to it.
 PUT_BACK = f"""\
 systemctl stop shop-web
-rm -rf {ROOT} /var/lib/changeops /srv/shop/.local /srv/shop/.cache /etc/systemd/system/shop-web.service.d
+[ ! -d /var/lib/changeops ] || find /var/lib/changeops -mindepth 1 -maxdepth 1 ! -name program -exec rm -rf {{}} +
+rm -rf {ROOT} /srv/shop/.local /srv/shop/.cache /etc/systemd/system/shop-web.service.d
 cp -a /srv/shop/pristine {ROOT}
 systemctl daemon-reload
 """

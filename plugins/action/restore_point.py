@@ -1,0 +1,19 @@
+# Copyright: changeops.rollback contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The controller's side of the module ``restore_point``."""
+
+from __future__ import annotations
+
+import typing as t
+from pathlib import Path
+
+from ansible_collections.changeops.rollback.plugins.plugin_utils._prepared import ModuleAction
+
+
+class ActionModule(ModuleAction):
+    """Runs what lies on the host already."""
+
+    def run_point(self, args: dict[str, t.Any]) -> str:
+        point = Path(str(args.get("restore_point") or ""))
+        return str(point) if point.is_absolute() else ""
