@@ -86,7 +86,7 @@ def _import_new(place: str) -> None:
             importlib.import_module(f"{MODULES}.{name[:-3]}")
 
 
-def _answer(line: socket.socket, key: str, place: str, loader: t.Any) -> t.NoReturn:
+def _answer(line: socket.socket, key: str, place: str, loader: t.Any) -> None:
     """Run the module that is asked for, in this process, and end with it."""
     code = 1
     try:

@@ -145,14 +145,14 @@ def start(
     if point:
         code = ask(point, {"key": key, "module": module, "params": params, "profile": profile})
         if code is not None:
-            sys.exit(code)
+            raise SystemExit(code)
     sys.path[:] = [path for path in sys.path if path not in ("", ".")]
     file = module.replace(".", os.sep) + ".py"
     found = [place for place in places(state_dir, key) if trusted(place)]
     place = next((place for place in found if os.path.exists(os.path.join(place, file))), "")
     temporary = ""
     if not place and not archive:
-        print(MISSING)
+        sys.stdout.write(MISSING + "\n")
         return
     if not place:
         import base64

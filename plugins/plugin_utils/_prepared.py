@@ -61,14 +61,14 @@ class PreparedAction(ActionBase):
     def run_prepared(self, args: dict[str, t.Any], variables: dict[str, t.Any]) -> dict[str, t.Any]:
         """Run the module with ``args``; returns its result."""
         if not self._is_pipelining_enabled("new", bool(self._task.async_val)):
-            return self._execute_module(module_args=args, task_vars=variables)
+            return t.cast("dict[str, t.Any]", self._execute_module(module_args=args, task_vars=variables))
         self._lean, self._point = True, self.run_point(args)
         self._serve = not self._task.check_mode and args.get("step") == "preflight"
         done = self._execute_module(module_args=dict(args), task_vars=variables)
         if "changeops_prepared" in done:
             self._lean = False
             done = self._execute_module(module_args=args, task_vars=variables)
-        return done
+        return t.cast("dict[str, t.Any]", done)
 
     def run_point(self, args: dict[str, t.Any]) -> str:
         """The run's restore point, of which the options name the phase's part; empty where they name none."""
