@@ -30,7 +30,7 @@ LOOK = 1.0  # seconds between two looks whether the socket is still there
 MODULES = "ansible_collections.changeops.rollback.plugins.modules"
 
 
-def leave(path: str, place: str, key: str) -> None:
+def listen(path: str, place: str, key: str) -> None:
     """Start it, detached from this process; returns at once.
 
     :arg path: where the socket is to be. :arg place: what it imports from. :arg key: names the version of that.

@@ -70,6 +70,7 @@ def keep(archive: bytes, place: str) -> bool:
     import time
 
     program = os.path.dirname(place)
+    umask = os.umask(0o022)
     try:
         for folder, mode in ((os.path.dirname(program), 0o711), (program, 0o700), (place, 0o700)):
             if not os.path.isdir(folder):
@@ -84,6 +85,8 @@ def keep(archive: bytes, place: str) -> bool:
                 shutil.rmtree(path, ignore_errors=True)
     except OSError:
         return False
+    finally:
+        os.umask(umask)
     return True
 
 
@@ -128,7 +131,7 @@ def ask(point: str, request: dict[str, str]) -> int | None:
 
 
 def start(
-    state_dir: str, key: str, module: str, params: str, profile: str, archive: str, point: str, serve: bool
+    state_dir: str, key: str, module: str, params: str, profile: str, archive: str, point: str, leave: bool
 ) -> None:
     """Run a module, in this process as Ansible's own wrapper does, or in one that has all of it in memory.
 
@@ -136,7 +139,7 @@ def start(
     :arg module: its full name. :arg params: its options as JSON. :arg profile: how Ansible reads and writes that.
     :arg archive: the module with all that it imports, as a zip archive in base64; empty to use what is there.
     :arg point: the restore point where a process may listen that runs it; empty for none.
-    :arg serve: leave such a process there if there is none.
+    :arg leave: leave the module on this host, and such a process where there is none. Check mode leaves nothing.
     """
     try:
         os.getcwd()
@@ -158,18 +161,18 @@ def start(
         import base64
 
         content = base64.b64decode(archive)
-        place = next((place for place in places(state_dir, key) if keep(content, place)), "")
+        place = next((place for place in places(state_dir, key) if leave and keep(content, place)), "")
         if not place:
             import tempfile
 
             place = temporary = tempfile.mkdtemp(prefix="changeops-")
             unpack(content, place)
     sys.path.insert(0, place)
-    sys.dont_write_bytecode = bool(temporary)
-    if point and serve and not temporary:
-        from ansible_collections.changeops.rollback.plugins.module_utils._prepared_server import leave
+    sys.dont_write_bytecode = bool(temporary) or not leave
+    if point and leave and not temporary:
+        from ansible_collections.changeops.rollback.plugins.module_utils._prepared_server import listen
 
-        leave(socket_in(point), place, key)
+        listen(socket_in(point), place, key)
     try:
         from ansible.module_utils._internal._ansiballz import _loader
 

@@ -10,8 +10,10 @@ Layout (directories 0700, files 0600; where phases of one run work as several ac
         hold.json                   0644, what must not be shipped again (see ``_hold``)
         lock.json                   which run works on this host (see the restore_point module)
         work.lock                   held with flock by whatever works on this host now
+        program/<key>/              our modules of one version, sent once (see ``_prepared_start``); may be removed
         <restore point id>/
             run.json                change, digest of the plan, who
+            server-<uid>.sock       while the run is at work, see ``_prepared_server``
             <phase>/                one part for each phase
                 state.json          what preflight found, how far main came
                 reserve             room for what recovery notes on a disk that is full

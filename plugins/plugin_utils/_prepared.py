@@ -56,14 +56,12 @@ class PreparedAction(ActionBase):
 
     _lean = False  # whether no more than the options is sent
     _point = ""  # the run's restore point, where a process may listen that runs it
-    _serve = False  # whether it is to leave such a process there
 
     def run_prepared(self, args: dict[str, t.Any], variables: dict[str, t.Any]) -> dict[str, t.Any]:
         """Run the module with ``args``; returns its result."""
         if not self._is_pipelining_enabled("new", bool(self._task.async_val)):
             return t.cast("dict[str, t.Any]", self._execute_module(module_args=args, task_vars=variables))
         self._lean, self._point = True, self.run_point(args)
-        self._serve = not self._task.check_mode and args.get("step") == "preflight"
         done = self._execute_module(module_args=dict(args), task_vars=variables)
         if "changeops_prepared" in done:
             self._lean = False
@@ -99,7 +97,7 @@ class PreparedAction(ActionBase):
             raise AnsibleError(f"The options of {module_name} cannot be sent: {exc}") from exc
         state_dir = str(self._templar.template(task_vars.get("rollback_state_dir", "")) or "")
         values = {"state_dir": state_dir, "key": KEY, "module": NAMES + leaf, "params": params, "profile": PROFILE}
-        data = script(shebang, **values, archive=archive, point=self._point, serve=self._serve)
+        data = script(shebang, **values, archive=archive, point=self._point, leave=not self._task.check_mode)
         bits = _BuiltModule(b_module_data=data, module_style="new", shebang=shebang, serialization_profile=PROFILE)
         return bits, path
 

@@ -80,6 +80,7 @@ def test_one_owner_alone_needs_no_root(as_deploy: HostOps, systemd_shop: Systemd
     as_deploy.phases = [{"role": name, "become_user": "shop"} for name in ("backup", "config_restore")]
     del as_deploy.group_vars["rollback_config"][0]
     as_deploy.write()
+    systemd_shop.host.sh(f"rm -rf {STATE}")
     assert as_deploy.rollback().returncode == 0
     parts = systemd_shop.host.sh("stat --format='%n %U %a' /srv/shop/.local/state/changeops/*/1-backup")
     assert parts.endswith("/1-backup shop 700")

@@ -16,11 +16,12 @@ OVER = [{"start": "2020-01-01T00:00", "end": "2020-01-02T00:00", "zone": "UTC"}]
 
 
 def snapshot(*roots: Path) -> dict[str, str]:
-    """Every file below ``roots`` with mode and digest, but what the app itself writes while it runs."""
+    """Every file below ``roots`` with mode and digest, but what the app and Python write while they run."""
     found = {}
     for root in roots:
         for path in sorted(root.rglob("*")):
-            if path.is_file() and not path.is_symlink() and path.suffix != ".log" and path.name != "work.lock":
+            own = path.suffix in (".log", ".pyc") or path.name == "work.lock"
+            if path.is_file() and not path.is_symlink() and not own:
                 digest = hashlib.sha256(path.read_bytes()).hexdigest()
                 found[str(path)] = f"{path.stat().st_mode:o} {digest}"
     return found
@@ -113,7 +114,7 @@ def assert_both_tables(ops: Ops, shop: Shop, commits: list[str], printed: str) -
 
 def assert_private_and_complete(ops: Ops, shop: Shop) -> None:
     """The restore point has all that is needed for the way back, and is nobody else's business."""
-    (point,) = [path for path in (ops.root / "state").iterdir() if path.is_dir()]
+    (point,) = [path for path in (ops.root / "state").iterdir() if path.is_dir() and path.name != "program"]
     # An environment that was moved aside keeps its modes, for the way back; nobody else can enter the folder above.
     assert [path.stat().st_mode & 0o777 for path in point.glob("*/environments")] == [0o700]
     for path in (point, *point.rglob("*")):
@@ -230,7 +231,7 @@ def test_a_refused_run_has_touched_nothing(ops: Ops, shop: Shop) -> None:
     assert "shop/main.py" in done.stdout
     assert shop.state() == before
     assert snapshot(shop.repo, shop.root / "etc") == files
-    assert [path.name for path in (ops.root / "state").iterdir()] == ["work.lock"]
+    assert sorted(path.name for path in (ops.root / "state").iterdir()) == ["program", "work.lock"]
     (run,) = ops.history()
     assert run["outcome"] == "refused"
     assert not [phase for phase in run["phases"] if phase["step"] == "main"]

@@ -55,7 +55,9 @@ class Host:
         self.home = place / "home"
         self.home.mkdir()
 
-    def script(self, sent: str = "", key: str = "one", name: str = "probe", point: str = "", **args: object) -> str:
+    def script(
+        self, sent: str = "", key: str = "one", name: str = "probe", point: str = "", leave: bool = True, **args: object
+    ) -> str:
         params = {"_ansible_target_log_info": None, "_ansible_tracebacks_for": [], **args}
         values = {
             "state_dir": str(self.state),
@@ -65,7 +67,7 @@ class Host:
             "profile": "legacy",
             "archive": sent,
             "point": point,
-            "serve": bool(point),
+            "leave": leave,
         }
         return f"{START}\n\nstart(**{values!r})\n"
 
@@ -148,6 +150,19 @@ def test_a_link_is_not_followed(host: Host, tmp_path: Path) -> None:
     host.kept().symlink_to(tmp_path / "elsewhere")
     assert host.start() == {"changeops_prepared": False, "rc": 0}
     assert host.start(archive())["msg"] == "done"
+
+
+def test_check_mode_leaves_nothing(host: Host, tmp_path: Path) -> None:
+    assert host.start(archive(), leave=False, environ={"TMPDIR": str(tmp_path)})["msg"] == "done"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["home"]
+    host.start(archive())
+    for path in list(host.kept().rglob("*.pyc")):
+        path.unlink()
+    point = tmp_path / "point"
+    point.mkdir()
+    found = host.start(leave=False, point=str(point))
+    assert str(found["file"]).startswith(str(host.kept())), "it uses what is there"
+    assert not [*host.kept().rglob("*.pyc"), *point.iterdir()]
 
 
 @pytest.mark.parametrize(
