@@ -41,9 +41,12 @@ def listen(path: str, place: str, key: str) -> None:
     try:
         os.setsid()
         if os.fork() == 0:
-            null = os.open(os.devnull, os.O_RDWR)
-            for fd in range(3):
-                os.dup2(null, fd)
+            # Also what it knows nothing of: who started Python may wait for the other end of it.
+            for fd in map(int, os.listdir("/proc/self/fd")):
+                with contextlib.suppress(OSError):
+                    os.close(fd)
+            for _standard in range(3):
+                os.open(os.devnull, os.O_RDWR)
             _serve(path, place, key)
     finally:
         os._exit(0)

@@ -254,6 +254,31 @@ def test_another_version_is_not_asked_of_it(served: Served) -> None:
     assert found["msg"] == "new"
 
 
+def test_nobody_waits_for_it(host: Host, tmp_path: Path) -> None:
+    """Not even a wrapper of Python that waits for a pipe to be closed, as faketime does."""
+    reading, writing = os.pipe()
+    os.set_inheritable(writing, True)
+    point = tmp_path / "point"
+    point.mkdir()
+    running = subprocess.Popen(
+        [sys.executable, "-c", host.script(archive(), point=str(point))],
+        env={**os.environ, "HOME": str(host.home)},
+        stdout=subprocess.PIPE,
+        close_fds=False,
+    )
+    os.close(writing)
+    os.set_blocking(reading, True)
+    signal.alarm(30)
+    try:
+        assert running.communicate()[0]
+        assert os.read(reading, 1) == b""
+    finally:
+        signal.alarm(0)
+        os.close(reading)
+        for path in point.glob("*.sock"):
+            path.unlink()
+
+
 def test_it_ends_when_the_socket_is_gone(served: Served) -> None:
     assert served.pids
     served.socket.unlink()
