@@ -57,10 +57,10 @@ def _serve(path: str, place: str, key: str) -> None:
     _import_new(place)
     folder = os.open(os.path.dirname(path), os.O_RDONLY)
     with socket.socket(socket.AF_UNIX) as listening, contextlib.suppress(OSError):
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
-        listening.bind(f"/proc/self/fd/{folder}/{os.path.basename(path)}")
+        new = f"{path}.{os.getpid()}"
+        listening.bind(f"/proc/self/fd/{folder}/{os.path.basename(new)}")
         listening.listen(8)
+        os.rename(new, path)  # who finds it is heard
         mine, until = os.stat(path).st_ino, time.monotonic() + IDLE
         while os.stat(path).st_ino == mine and time.monotonic() < until:
             asked, _out, _err = select.select([listening], [], [], LOOK)

@@ -142,16 +142,6 @@ def no_uv(shop: SystemdShop, ops: HostOps) -> t.Iterator[None]:
     yield
 
 
-@contextlib.contextmanager
-def only_with_a_terminal(shop: SystemdShop, ops: HostOps) -> t.Iterator[None]:
-    ops.phases = [ops.phase("git_revert")]
-    shop.host.sh("echo 'Defaults requiretty' > /etc/sudoers.d/tty")
-    try:
-        yield
-    finally:
-        shop.host.sh("rm /etc/sudoers.d/tty")
-
-
 REFUSALS = [
     Refusal(
         "a host without uv",
@@ -160,12 +150,6 @@ REFUSALS = [
         "[/path/to/uv, ...] Nothing was changed. Correct it (git_revert_install), or do without the trial: "
         "git_revert_rehearse_install: false | Nothing was touched.",
         no_uv,
-    ),
-    Refusal(
-        "sudo wants a terminal (requiretty)",
-        "C001 was refused: 1-git_revert cannot work as shop on this host: sudo: sorry, you must have a tty to run sudo "
-        "| Nothing was touched.",
-        only_with_a_terminal,
     ),
 ]
 
