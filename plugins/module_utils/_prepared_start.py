@@ -139,7 +139,8 @@ def start(
     :arg module: its full name. :arg params: its options as JSON. :arg profile: how Ansible reads and writes that.
     :arg archive: the module with all that it imports, as a zip archive in base64; empty to use what is there.
     :arg point: the restore point where a process may listen that runs it; empty for none.
-    :arg leave: leave the module on this host, and such a process where there is none. Check mode leaves nothing.
+    :arg leave: leave the module on this host, and in a phase of a run (CHANGEOPS_RUN is set) such a process where
+        there is none. Check mode leaves nothing.
     """
     try:
         os.getcwd()
@@ -169,7 +170,7 @@ def start(
             unpack(content, place)
     sys.path.insert(0, place)
     sys.dont_write_bytecode = bool(temporary) or not leave
-    if point and leave and not temporary:
+    if point and leave and not temporary and os.environ.get("CHANGEOPS_RUN"):
         from ansible_collections.changeops.rollback.plugins.module_utils._prepared_server import listen
 
         listen(socket_in(point), place, key)

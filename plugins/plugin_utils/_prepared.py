@@ -78,16 +78,20 @@ class PreparedAction(ActionBase):
     ) -> tuple[_BuiltModule, str]:
         leaf = module_name.rpartition(".")[2]
         built, path, archive = None, str(PLUGINS / "modules" / f"{leaf}.py"), ""
+        host_vars = task_vars
+        if self._task.delegate_to:
+            host_vars = task_vars["ansible_delegated_vars"][self._task.delegate_to]
         if self._lean:
             local = bool(getattr(self._connection, "_remote_is_local", False))
             try:
-                shebang, _interpreter = _get_shebang("/usr/bin/python", task_vars, self._templar, remote_is_local=local)
+                shebang, _interpreter = _get_shebang("/usr/bin/python", host_vars, self._templar, remote_is_local=local)
             except module_common.InterpreterDiscoveryRequiredError:
                 self._lean = False
         if not self._lean:
             built, path = super()._configure_module(module_name, module_args, task_vars)
-            found = ARCHIVE.search(built.b_module_data)
-            if not found or not self._is_pipelining_enabled("new", bool(self._task.async_val)):
+            pipelined = self._is_pipelining_enabled("new", bool(self._task.async_val))
+            found = ARCHIVE.search(built.b_module_data) if pipelined else None
+            if not found:
                 return built, path
             shebang, archive = built.shebang, found[1].decode()
         encoder = get_module_encoder(PROFILE, Direction.CONTROLLER_TO_MODULE)

@@ -35,6 +35,9 @@ if __name__ == "__main__":
 """
 
 
+RUN = {"CHANGEOPS_RUN": "R1"}
+
+
 def archive(probe: str = PROBE, name: str = "probe") -> str:
     """A module with what it imports, as Ansible packs it."""
     packed = io.BytesIO()
@@ -165,6 +168,14 @@ def test_check_mode_leaves_nothing(host: Host, tmp_path: Path) -> None:
     assert not [*host.kept().rglob("*.pyc"), *point.iterdir()]
 
 
+def test_only_a_run_has_it_kept_in_memory(host: Host, tmp_path: Path) -> None:
+    point = tmp_path / "mine"
+    point.mkdir()
+    assert host.start(archive(), point=str(point))["msg"] == "done"
+    time.sleep(0.5)
+    assert not list(point.iterdir())
+
+
 @pytest.mark.parametrize(
     ("euid", "state_dir", "bases"),
     [
@@ -198,7 +209,7 @@ class Served:
         self.host = host
         self.point = point
         self.point.mkdir(parents=True)
-        host.start(archive(), point=str(point))
+        host.start(archive(), point=str(point), environ=RUN)
         self.socket = Path(_prepared_start.socket_in(str(point)))
         until = time.monotonic() + 20
         while not self.socket.exists():
@@ -262,7 +273,7 @@ def test_nobody_waits_for_it(host: Host, tmp_path: Path) -> None:
     point.mkdir()
     running = subprocess.Popen(
         [sys.executable, "-c", host.script(archive(), point=str(point))],
-        env={**os.environ, "HOME": str(host.home)},
+        env={**os.environ, **RUN, "HOME": str(host.home)},
         stdout=subprocess.PIPE,
         close_fds=False,
     )
