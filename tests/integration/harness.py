@@ -117,8 +117,10 @@ def lend(source: Path, target: Path) -> None:
     if source.is_dir() and not target.exists():
         target.parent.mkdir(mode=0o711, exist_ok=True)
         part = target.with_name(f"{target.name}.{os.getpid()}")
-        shutil.copytree(source, part, copy_function=os.link)
-        part.rename(target)
+        with contextlib.suppress(OSError):  # another worker has been faster, or a file is written just now
+            shutil.copytree(source, part, copy_function=os.link)
+            part.rename(target)
+        shutil.rmtree(part, ignore_errors=True)
 
 
 class Ops:
