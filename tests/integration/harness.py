@@ -11,7 +11,6 @@ import contextlib
 import hashlib
 import json
 import os
-import shutil
 import signal
 import sqlite3
 import subprocess
@@ -110,17 +109,6 @@ class Shop:
             "files": self.files(),
             "health": self.health()[0],
         }
-
-
-def lend(source: Path, target: Path) -> None:
-    """Our modules, as the first rollback of a session has left them, for a later one: a new host compiles them all."""
-    if source.is_dir() and not target.exists():
-        target.parent.mkdir(mode=0o711, exist_ok=True)
-        part = target.with_name(f"{target.name}.{os.getpid()}")
-        with contextlib.suppress(OSError):  # another worker has been faster, or a file is written just now
-            shutil.copytree(source, part, copy_function=os.link)
-            part.rename(target)
-        shutil.rmtree(part, ignore_errors=True)
 
 
 class Ops:
@@ -263,13 +251,7 @@ class Ops:
         return subprocess.CompletedProcess(process.args, process.returncode, out)
 
     def rollback(self, *args: str) -> subprocess.CompletedProcess[str]:
-        ours, kept = self.root / "state" / "program", Path(os.environ["MODULES_ONCE"], "program")
-        here = self.group_vars.get("rollback_state_dir") == str(ours.parent)
-        if here and "--check" not in args:
-            lend(kept, ours)
-        done = self.run("rollback.yml", "-e", "change=C001", *args)
-        lend(ours, kept)
-        return done
+        return self.run("rollback.yml", "-e", "change=C001", *args)
 
     def rehearse(self, *args: str) -> subprocess.CompletedProcess[str]:
         return self.run("rehearse.yml", "-e", "change=C001", *args)
