@@ -18,7 +18,7 @@ import typing as t
 from pathlib import Path
 
 from ansible.errors import AnsibleError
-from ansible.executor import module_common
+from ansible.executor.interpreter_discovery import InterpreterDiscoveryRequiredError
 from ansible.executor.module_common import _BuiltModule, _get_shebang
 from ansible.module_utils.common.json import Direction, get_module_encoder
 from ansible.plugins.action import ActionBase
@@ -77,7 +77,7 @@ class PreparedAction(ActionBase):
         self, module_name: str, module_args: dict[str, t.Any], task_vars: dict[str, t.Any]
     ) -> tuple[_BuiltModule, str]:
         leaf = module_name.rpartition(".")[2]
-        built, path, archive = None, str(PLUGINS / "modules" / f"{leaf}.py"), ""
+        path, archive = str(PLUGINS / "modules" / f"{leaf}.py"), ""
         host_vars = task_vars
         if self._task.delegate_to:
             host_vars = task_vars["ansible_delegated_vars"][self._task.delegate_to]
@@ -85,7 +85,7 @@ class PreparedAction(ActionBase):
             local = bool(getattr(self._connection, "_remote_is_local", False))
             try:
                 shebang, _interpreter = _get_shebang("/usr/bin/python", host_vars, self._templar, remote_is_local=local)
-            except module_common.InterpreterDiscoveryRequiredError:
+            except InterpreterDiscoveryRequiredError:
                 self._lean = False
         if not self._lean:
             built, path = super()._configure_module(module_name, module_args, task_vars)
