@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.changeops.rollback.plugins.module_utils import _prepared_server, _prepared_start
+from ansible_collections.changeops.rollback.plugins.module_utils._restore_point import RestorePoint
 
 START = Path(_prepared_start.__file__).read_text()
 SERVER = Path(_prepared_server.__file__).read_text()
@@ -38,14 +39,14 @@ if __name__ == "__main__":
 RUN = {"CHANGEOPS_RUN": "R1"}
 
 
-def archive(probe: str = PROBE, name: str = "probe") -> str:
+def archive(probe: str = PROBE, name: str = "probe", server: str = SERVER) -> str:
     """A module with what it imports, as Ansible packs it."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as file:
         for folder in ("", "changeops/", "changeops/rollback/", *(PACKAGE[20:] + end for end in ("", "modules/"))):
             file.writestr(f"ansible_collections/{folder}__init__.py", "")
         file.writestr(PACKAGE + "module_utils/__init__.py", "")
-        file.writestr(PACKAGE + "module_utils/_prepared_server.py", SERVER)
+        file.writestr(PACKAGE + "module_utils/_prepared_server.py", server)
         file.writestr(f"{PACKAGE}modules/{name}.py", probe)
     return base64.b64encode(packed.getvalue()).decode()
 
@@ -169,29 +170,44 @@ def test_check_mode_leaves_nothing(host: Host, tmp_path: Path) -> None:
 
 
 def test_only_a_run_has_it_kept_in_memory(host: Host, tmp_path: Path) -> None:
+    """Told by a server that leaves a file at once: what would come up later cannot be waited for."""
     point = tmp_path / "mine"
     point.mkdir()
-    assert host.start(archive(), point=str(point))["msg"] == "done"
-    time.sleep(0.5)
+    host.start(archive(server="def listen(path, place, key):\n    open(path, 'w').close()\n"), point=str(point))
     assert not list(point.iterdir())
+    host.start(point=str(point), environ=RUN)
+    assert [str(path) for path in point.iterdir()] == [_prepared_start.socket_in(str(point))]
+
+
+HOME_STATE = "/home/shop/.local/state/changeops"
 
 
 @pytest.mark.parametrize(
-    ("euid", "state_dir", "bases"),
+    ("euid", "xdg", "state_dir", "bases"),
     [
-        (0, "", ["/var/lib/changeops"]),
-        (0, "/srv/state", ["/srv/state"]),
-        (0, "state", []),
-        (1000, "", ["/home/shop/.local/state/changeops"]),
-        (1000, "/srv/state", ["/srv/state", "/home/shop/.local/state/changeops"]),
-        (1000, "~/state", ["/home/shop/state", "/home/shop/.local/state/changeops"]),
+        (0, "", "", ["/var/lib/changeops"]),
+        (0, "/srv/xdg", "", ["/var/lib/changeops"]),
+        (0, "", "/srv/state", ["/srv/state"]),
+        (1000, "", "", [HOME_STATE]),
+        (1000, "/srv/xdg", "", ["/srv/xdg/changeops"]),
+        (1000, "", "/srv/state", ["/srv/state", HOME_STATE]),
+        (1000, "", "~/state", ["/home/shop/state", HOME_STATE]),
     ],
 )
-def test_places(monkeypatch: pytest.MonkeyPatch, euid: int, state_dir: str, bases: list[str]) -> None:
+def test_places(monkeypatch: pytest.MonkeyPatch, euid: int, xdg: str, state_dir: str, bases: list[str]) -> None:
+    """The first is beside the restore points: the file that is sent alone cannot ask the one that knows where."""
     monkeypatch.setattr(os, "geteuid", lambda: euid)
     monkeypatch.setenv("HOME", "/home/shop")
-    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.setenv("XDG_STATE_HOME", xdg)
     assert _prepared_start.places(state_dir, "one") == [f"{base}/program/one" for base in bases]
+    beside = RestorePoint(os.path.join(state_dir, "R1", "backup")).state_dir
+    own = RestorePoint("R1/backup").state_dir if euid else beside
+    assert [str(path) for path in dict.fromkeys((beside, own))] == bases
+
+
+def test_a_place_is_told_from_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert _prepared_start.places("state", "one") == []
 
 
 def test_without_any_place_it_runs_all_the_same_and_leaves_nothing(host: Host, tmp_path: Path) -> None:
