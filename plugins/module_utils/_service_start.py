@@ -66,7 +66,7 @@ def start_main(ctx: Context) -> Report:
     )
     warnings = mark_start(ctx.point.root, ctx.commands) if todo and not _alone(ctx) else []
     begun = time.monotonic()
-    first, _held = bring_up(ctx, services, wanted, states)
+    first, _held = bring_up(ctx, services, wanted, states, later=True)
     fallen, end = flapping(ctx.commands, services, first, ctx.params["stays_up"])
     faults = [died(ctx.commands, *fault) for fault in fallen]
     if faults:

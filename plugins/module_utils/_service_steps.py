@@ -68,15 +68,17 @@ def who(ctx: Context) -> str:
 
 
 def bring_up(
-    ctx: Context, services: t.Sequence[Service], wanted: t.Sequence[Service], states: States
+    ctx: Context, services: t.Sequence[Service], wanted: t.Sequence[Service], states: States, later: bool
 ) -> tuple[States, list[str]]:
     """Start those ``wanted`` that are not up; then let all others be started again too, by whoever does.
 
     Until then those are held, so that a target does not start what did not run. Returns the states of what was
     started, and the names of what had been held.
+
+    :arg later: leave to after the start what it does not need, see ``_service_hold.release``.
     """
     idle = [s for s in services if s not in wanted]
-    held = release_services(ctx.commands, [*wanted, *required(ctx.commands, wanted, idle)], later=True)
+    held = release_services(ctx.commands, [*wanted, *required(ctx.commands, wanted, idle)], later)
     first = start_all(ctx.commands, wanted, _let_sockets_start(ctx, services, wanted, states))
     return first, held + release_services(ctx.commands, services)
 

@@ -84,7 +84,8 @@ def stop_recover(ctx: Context) -> Report:
     failed = [s.name for s in services if before.get(s.name) == FAILED]
     note = f" {listed(failed)} had failed before and is left alone." if failed else ""
     states = read_states(ctx.commands, services)
-    first, held = bring_up(ctx, services, ran, states)
+    # A unit file that was put back has its old time again, and systemd sees a change only where the time is newer.
+    first, held = bring_up(ctx, services, ran, states, later=False)
     started = list(first)
     drained = ctx.prepared.get("drained") is not None
     if drained:

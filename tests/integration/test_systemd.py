@@ -6,11 +6,8 @@
 from __future__ import annotations
 
 import typing as t
-from pathlib import Path
 
 import pytest
-from harness import Ops
-from hosts import Host
 from systemd_units import SLEEP, Systemd
 
 Result = dict[str, t.Any]
@@ -353,41 +350,3 @@ def test_a_target_that_wants_what_keeps_running_is_warned_of(systemd: Systemd) -
         "PartOf=shop.target. List it too if it is part of the app."
     ]
     assert [state[0] for state in found[2].values()] == ["inactive", "active"]
-
-
-PHASES = ("service_stop", "config_restore", "service_start", "verify")
-
-
-class HostOps(Ops):
-    """The user's repository for one unit on the host, connected as an administrator who may sudo."""
-
-    def __init__(self, root: Path, one: Host) -> None:
-        self.root = root
-        self.hosts = {one.name: one.inventory("deploy")}
-        self.extra: dict[str, t.Any] = {}
-        self.group_vars = {
-            "rollback_services": [{"name": "shop-web"}],
-            "rollback_config": [{"path": "/run/shop-config", "source": "/run/shop-kept"}],
-            "rollback_checks": [{"name": "good", "command": {"argv": ["test", "-e", "/run/shop-good"]}, "retries": 0}],
-            "rollback_history_url": f"sqlite:///{root}/history.sqlite",
-        }
-        self.phases = [{"role": role, "become": True} for role in PHASES]
-
-
-def test_a_run_drains_and_undrains_on_the_way_there_and_on_the_way_back(systemd: Systemd, tmp_path: Path) -> None:
-    """The last phase fails, when the host was taken in again. What is noted is how the service stood then."""
-    systemd.do(
-        ["add", {"shop-web.service": SLEEP + INSTALL}],
-        ["ctl", "enable", "--now", "shop-web"],
-        ["sh", "echo new >/run/shop-config; echo old >/run/shop-kept"],
-    )
-    ops = HostOps(tmp_path, systemd.host)
-    for verb in ("drain", "undrain"):
-        script = f"echo {verb} $(systemctl is-active shop-web) >>/run/shop-drained"
-        ops.group_vars[f"rollback_{verb}"] = [["sh", "-c", script]]
-    ops.write()
-    assert ops.rollback().returncode != 0
-    noted, states, held = systemd.do(["sh", "cat /run/shop-drained"], ["look", "shop-web"], ["holds"])
-    assert noted.splitlines() == ["drain active", "undrain active"] * 2
-    assert ops.history()[-1]["outcome"] == "recovered"
-    assert states == {"shop-web": ["active", "enabled"]} and held == []
