@@ -22,7 +22,14 @@ from ansible_collections.changeops.rollback.plugins.plugin_utils._history import
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history_process import this_process
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history_spool import store_of
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history_within import within
-from ansible_collections.changeops.rollback.plugins.plugin_utils._outcome import SUCCEEDED
+from ansible_collections.changeops.rollback.plugins.plugin_utils._outcome import (
+    INTERRUPTED,
+    MAIN,
+    RECOVER,
+    REFUSED,
+    SKIPPED,
+    SUCCEEDED,
+)
 from ansible_collections.changeops.rollback.plugins.plugin_utils._stack import stack_of
 from ansible_collections.changeops.rollback.plugins.plugin_utils._windows import gate
 
@@ -42,6 +49,9 @@ LAST = 50  # runs among which one that was no dry run is looked for
 def last_runs(store: Store, changes: t.Iterable[str]) -> tuple[dict[str, dict[str, t.Any]], dict[str, list[str]]]:
     """The last run of each change that was no dry run, without its phases; and the hosts of the last run of any kind.
 
+    A run that touched nothing, a refusal say, says nothing of how the change stands: where an earlier one did touch a
+    host, that is the last, and the later one is its ``attempt``.
+
     :raises HistoryError: the history cannot be read.
     """
     here = this_process(os.getppid())
@@ -49,12 +59,25 @@ def last_runs(store: Store, changes: t.Iterable[str]) -> tuple[dict[str, dict[st
     hosts: dict[str, list[str]] = {}
     for change in changes:
         runs = store.runs(here, change, "", LAST)
-        real = next((run for run in runs if not run["check_mode"]), None)
+        real = [run for run in runs if not run["check_mode"]]
         if real:
-            found[change] = {name: value for name, value in real.items() if name != "phases"}
+            last = next(filter(touched, real), real[0])
+            attempt = _without_phases(real[0]) if real[0] is not last else None
+            found[change] = {**_without_phases(last), "attempt": attempt}
         whole = next((run for run in runs if run["outcome"] == SUCCEEDED and not run["limit"]), None)
         hosts[change] = sorted({phase["host"] for phase in whole["phases"]}) if whole else []
     return found, hosts
+
+
+def touched(run: dict[str, t.Any]) -> bool:
+    """Whether a run brought its change to where it stands: it is no attempt that ended before any host was changed."""
+    return run["outcome"] not in (REFUSED, INTERRUPTED) or any(
+        phase["step"] in (MAIN, RECOVER) and phase["status"] != SKIPPED for phase in run["phases"]
+    )
+
+
+def _without_phases(run: dict[str, t.Any]) -> dict[str, t.Any]:
+    return {name: value for name, value in run.items() if name != "phases"}
 
 
 def reports_of(plan: t.Mapping[str, t.Any], folder: str) -> dict[str, str]:

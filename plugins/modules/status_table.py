@@ -70,10 +70,14 @@ EXAMPLES = r"""
 
 RETURN = r"""
 runs:
-  description: The last run of each change, as M(changeops.rollback.history_info) returns it, without its phases.
+  description:
+    - The last run of each change that touched a host, as M(changeops.rollback.history_info) returns it, without its
+      phases. Where none did, the last one.
+    - Its RV(ignore:attempt) is the last run since, which was refused or ended before it touched a host; null where
+      there is none.
   returned: success
   type: dict
-  sample: {C001: {id: 20261122T231500-C001-1a2b, outcome: succeeded, summary: 7 phases done on 3 hosts.}}
+  sample: {C001: {id: 20261122T231500-C001-1a2b, outcome: succeeded, summary: 7 phases done on 3 hosts., attempt: null}}
 under:
   description: For each change of O(plans) that lies under others, these, newest first.
   returned: success

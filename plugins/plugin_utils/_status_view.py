@@ -79,7 +79,8 @@ def plans_table(
     """The plans, each with its last run and its last rehearsal and, where some lie under others, with those.
 
     :arg plans: each with ``change``, ``title`` and ``fault``, why it cannot be run, if so.
-    :arg runs: the last run by change, as ``Store.runs`` gives it; None where they cannot be read.
+    :arg runs: the last run by change, as ``Store.runs`` gives it, with ``attempt``: a later one that touched nothing,
+        or None. None where they cannot be read.
     :arg rehearsed: when and with what result, by change.
     """
     if not plans:
@@ -99,8 +100,15 @@ def plans_table(
     stacked = ["stack"] if any(lies.values()) else []
     lines = columns(["change", "last run (UTC)", "age", "outcome", "rehearsed", *stacked, "title"], cells, width)
     notes = [f"{plan['change']}: {plan['fault']}" for plan in plans if plan["fault"]]
+    notes += [_attempt(run["attempt"], now) for run in map((runs or {}).get, lies) if run and run["attempt"]]
     notes += orders(stack, lies)
     return "\n".join([*lines, *_notes(notes, width)])
+
+
+def _attempt(run: Values, now: datetime.datetime) -> str:
+    since = age((now - datetime.datetime.fromisoformat(run["started"])).total_seconds())
+    what = f"the undo of {run['change']}" if run["kind"] == UNDO else run["change"]
+    return f"Since then {what} was {run['outcome']}, {since} ago: {run['summary']}"
 
 
 def truth_table(rows: t.Sequence[Row], width: int) -> str:

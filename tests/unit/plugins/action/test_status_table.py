@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import json
 import os
+import types
 import typing as t
 from pathlib import Path
 
+import pytest
+from ansible_collections.changeops.rollback.plugins.action.status_table import last_runs
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history import Asked, Store, now_utc, utc
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history_process import this_process
 
@@ -104,3 +107,37 @@ def test_status_table(tmp_path: Path, run_tasks: t.Callable[..., str]) -> None:
     assert results["there"]["msg"] == "Something has gone stale: see above."
     assert results["away"]["msg"] == "Something has gone stale, and the history cannot be read: see above."
     assert "Gone stale:\nC001 was never rehearsed." in with_history
+
+
+def a_run(outcome: str | None, step: str = "main", status: str = "ok", check_mode: bool = False) -> tuple[t.Any, ...]:
+    return outcome, step, status, check_mode
+
+
+@pytest.mark.parametrize(
+    ("runs", "last", "attempt"),
+    [
+        ([a_run("succeeded"), a_run("refused", "preflight", "failed")], 0, 1),
+        ([a_run("succeeded"), a_run("refused", "main", "skipped")], 0, 1),
+        ([a_run("failed"), a_run("interrupted", "preflight")], 0, 1),
+        ([a_run("succeeded"), a_run("interrupted")], 1, None),
+        ([a_run("succeeded"), a_run("interrupted", "recover")], 1, None),
+        ([a_run("succeeded"), a_run(None, "preflight")], 1, None),
+        ([a_run("succeeded"), a_run("refused", "preflight"), a_run("recovered")], 2, None),
+        ([a_run("refused", "preflight"), a_run("refused", "preflight")], 1, None),
+        ([a_run("succeeded"), a_run("refused", "preflight"), a_run("succeeded", "preflight", check_mode=True)], 0, 1),
+        ([a_run("succeeded", check_mode=True)], None, None),
+    ],
+)
+def test_the_last_run_is_one_that_touched_a_host(runs: list[t.Any], last: int | None, attempt: int | None) -> None:
+    known = [
+        {
+            **{"id": number, "outcome": outcome, "check_mode": check_mode, "limit": ""},
+            "phases": [{"step": step, "status": status, "host": "web1"}],
+        }
+        for number, (outcome, step, status, check_mode) in enumerate(runs)
+    ]
+    store = types.SimpleNamespace(runs=lambda *_args: known[::-1])
+    found = last_runs(t.cast("Store", store), ["C001"])[0].get("C001")
+    assert (found and found["id"]) == last
+    assert (found and found["attempt"] and found["attempt"]["id"]) == attempt
+    assert not found or "phases" not in found

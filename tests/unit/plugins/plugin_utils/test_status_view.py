@@ -168,7 +168,9 @@ def test_a_narrow_terminal_wraps_the_services_below_each_other() -> None:
 
 
 PLAN = {"change": "C001", "title": "Add invoice totals", "fault": "", "hosts": ["web1"]}
-RUN = {"started": "2026-11-22T23:15:00.123Z", "kind": "rollback", "outcome": "succeeded", "summary": "7 phases done."}
+RUN = {"change": "C001", "started": "2026-11-22T23:15:00.123Z", "kind": "rollback", "outcome": "succeeded"}
+RUN.update(summary="7 phases done.", attempt=None)
+LATER = {**RUN, "started": "2026-11-23T01:00:00Z", "outcome": "refused", "summary": "C001 is rolled back already."}
 NOW = datetime.datetime(2026, 11, 23, 1, 20, tzinfo=datetime.UTC)
 
 
@@ -182,6 +184,16 @@ NOW = datetime.datetime(2026, 11, 23, 1, 20, tzinfo=datetime.UTC)
         ([PLAN], None, ["C001 ? ? Add invoice totals"]),
         ([{**PLAN, "fault": "cannot be rolled back: gone"}], {}, ["C001: cannot be rolled back: gone"]),
         ([PLAN, {**PLAN, "change": "C002"}], {"C002": RUN}, ["C001 never run", "C002 2026-11-22 23:15"]),
+        (
+            [PLAN],
+            {"C001": {**RUN, "attempt": LATER}},
+            ["2 h 4 min succeeded", "Since then C001 was refused, 20 min ago: C001 is rolled back already."],
+        ),
+        (
+            [PLAN],
+            {"C001": {**RUN, "attempt": {**LATER, "kind": "undo"}}},
+            ["2 h 4 min succeeded", "Since then the undo of C001 was refused, 20 min ago: C001 is"],
+        ),
         ([], {}, ["There is no plan yet."]),
     ],
 )
