@@ -12,6 +12,7 @@ import subprocess
 import typing as t
 from pathlib import Path
 
+import pytest
 from harness import Ops, Shop, assert_rolled_back
 from test_faults import HOLD_DATABASE, background
 
@@ -102,6 +103,46 @@ def test_one_that_fails_is_rolled_back_again(ops: Ops, shop: Shop) -> None:
     assert (last["kind"], last["outcome"]) == ("undo", "recovered")
     assert last["summary"].startswith("service_stop failed on shop1: shop-web ")
     assert "C001 is rolled back, as before." in failed.stdout
+
+
+@pytest.mark.parametrize("then", ["undo", "rollback"])
+def test_one_whose_way_back_fails_too_is_half_way_and_either_way_is_open(ops: Ops, shop: Shop, then: str) -> None:
+    """The release that comes back cannot start, and the one that is rolled back to cannot be checked out again."""
+    lock = shop.repo / ".git" / "index.lock"
+    ops.before("git_revert", sabotage_argv=["touch", str(lock)])
+    ops.write()
+    before = shop.state()
+    assert ops.rollback().returncode == 0
+    write_since(shop)
+    rolled_back = shop.state()
+    (kept,) = restore_point(ops)[0].glob("*git_revert/environments/0")
+    (server,) = kept.glob("lib/python*/site-packages/uvicorn")
+    shutil.move(server, ops.root / "uvicorn")
+    ops.flag.write_text("")
+    failed = ops.undo()
+    assert failed.returncode != 0
+    assert shop.health()[0] == 0, "no app runs on a database that is not its own"
+    said = " ".join(failed.stdout.split())
+    assert "It could not be rolled back again (" in said and "index.lock" in said
+    assert "ansible-playbook undo.yml -e change=C001 puts the change back, and ansible-playbook rollback.yml" in said
+    point, about = restore_point(ops)
+    assert f"This host is half-way, and its restore point {point} stays open." in said
+    assert about.get("outcome") != "undone"
+    assert (ops.root / "state" / "hold.json").exists()
+    last = ops.history()[-1]
+    assert (last["kind"], last["outcome"]) == ("undo", "failed")
+    assert last["summary"].startswith("service_stop failed on shop1: shop-web ") and "git_revert" in last["summary"]
+
+    lock.unlink()
+    ops.flag.unlink()
+    (moved,) = shop.repo.glob(".venv/lib/python*/site-packages")
+    shutil.move(ops.root / "uvicorn", moved if then == "undo" else server)
+    assert ops.run(f"{then}.yml", "-e", "change=C001").returncode == 0
+    if then == "undo":
+        assert_undone(shop, before, since=True)
+    else:
+        assert_rolled_back(shop, {**before, "rows": rolled_back["rows"]})
+    assert not (ops.root / "state" / "lock.json").exists()
 
 
 def test_killed_in_the_middle_it_is_finished_or_rolled_back(ops: Ops, shop: Shop) -> None:
