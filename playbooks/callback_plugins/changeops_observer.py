@@ -26,10 +26,12 @@ import os
 import shutil
 import signal
 import sys
+import time
 import typing as t
 
+from ansible import constants as C
 from ansible.plugins.callback import CallbackBase
-from ansible.plugins.loader import filter_loader, test_loader
+from ansible.plugins.loader import become_loader, connection_loader, filter_loader, shell_loader, test_loader
 from ansible.template import Templar
 from ansible_collections.changeops.rollback.plugins.plugin_utils._events import (
     OPENED_BY,
@@ -39,6 +41,7 @@ from ansible_collections.changeops.rollback.plugins.plugin_utils._events import 
     is_work,
     place_of,
 )
+from ansible_collections.changeops.rollback.plugins.plugin_utils._reached import begin, forget
 
 CLOSED_BY = "changeops.rollback.restore_point"
 READ_BY = "changeops.rollback.status"
@@ -100,11 +103,17 @@ class CallbackModule(CallbackBase):
     # The life of a run
 
     @_harmless
-    def _load_plugins(self) -> None:
+    def _load_plugins(self, templar: t.Any, variables: t.Mapping[str, t.Any]) -> None:
         for name in FILTERS:
             filter_loader.get(name)
         for name in TESTS:
             test_loader.get(name)
+        # What most hosts are reached by, taken from the first one.
+        connection = templar.template(variables.get("ansible_connection")) or self._play.connection
+        method = templar.template(variables.get("ansible_become_method")) or C.DEFAULT_BECOME_METHOD
+        connection_loader.get(connection or C.DEFAULT_TRANSPORT, class_only=True)
+        become_loader.get(method, class_only=True)
+        shell_loader.get("sh", class_only=True)
 
     def _open(self, result: t.Any) -> None:
         from ansible_collections.changeops.rollback.plugins.plugin_utils._history import Store, state_dir, store_url
@@ -136,7 +145,7 @@ class CallbackModule(CallbackBase):
                 self._say(words)
         atexit.register(self._close, False)
         self._previous = before_signals((signal.SIGTERM, signal.SIGINT), self._on_signal)
-        self._load_plugins()
+        self._load_plugins(templar, variables)
 
     def _telling(self, variables: t.Mapping[str, t.Any], templar: t.Any, run: t.Mapping[str, t.Any]) -> t.Any:
         """What tells people elsewhere of the run; None where nobody is to be told, as of a dry run."""
@@ -189,6 +198,7 @@ class CallbackModule(CallbackBase):
 
     def v2_playbook_on_play_start(self, play: t.Any) -> None:
         self._close(True)
+        forget()
         self._play = play
         # Loaded here, it is there in the fork that opens the run: SQLAlchemy is imported once, not twice.
         with contextlib.suppress(ImportError):
@@ -199,6 +209,9 @@ class CallbackModule(CallbackBase):
 
     @_harmless
     def v2_playbook_on_task_start(self, task: t.Any, is_conditional: bool) -> None:
+        place = place_of(task) if is_work(task) else None
+        if place and place.step == "main":
+            begin(place.number, task.get_vars().get("__run_group", {}).get("hosts", ()), time.time())
         if self._recorder:
             if (task.resolved_action or task.action) == MET_BY:
                 self._recorder.settle()  # while the others are waited for, nothing is at work here

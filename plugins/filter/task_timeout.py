@@ -14,7 +14,7 @@ description:
   - Phases of this collection end their work themselves, so they get V(0), which is no limit.
 author:
   - changeops.rollback contributors (@changeops)
-positional: phase, step, began, phase_began
+positional: phase, step, began
 options:
   _input:
     description: The plan, as the lookup P(changeops.rollback.plan#lookup) gives it.
@@ -25,22 +25,18 @@ options:
     type: dict
     required: true
   step:
-    description: The step of the phase, such as V(main).
+    description: The step of the phase, such as V(main), whose time counts from the first task of the phase on.
     type: str
     required: true
   began:
     description: When the run began, in seconds since the epoch.
     type: float
     required: true
-  phase_began:
-    description: When V(main) of the phase began, in seconds since the epoch.
-    type: float
-    required: true
 """
 
 EXAMPLES = r"""
 - name: Run a phase in the time that is left
-  timeout: "{{ rollback_plan | changeops.rollback.task_timeout(phase, 'main', began, phase_began) }}"
+  timeout: "{{ rollback_plan | changeops.rollback.task_timeout(phase, 'main', began) }}"
   block:
     - name: Run it
       ansible.builtin.include_role:
@@ -58,11 +54,13 @@ import time
 import typing as t
 
 from ansible.errors import AnsibleError
+from ansible_collections.changeops.rollback.plugins.plugin_utils._reached import phase_began
 from ansible_collections.changeops.rollback.plugins.plugin_utils._run_time import task_seconds
 
 
-def task_timeout(plan: dict[str, t.Any], phase: dict[str, t.Any], step: str, began: float, phase_began: float) -> int:
-    seconds = task_seconds(plan, phase, step, float(began), float(phase_began), time.time())
+def task_timeout(plan: dict[str, t.Any], phase: dict[str, t.Any], step: str, began: float) -> int:
+    now = time.time()
+    seconds = task_seconds(plan, phase, step, float(began), phase_began(phase["index"], now), now)
     if seconds is None:
         raise AnsibleError("The time that `timeout` in the plan gives was up before this task began.")
     return seconds

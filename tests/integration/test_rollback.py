@@ -101,7 +101,7 @@ def assert_both_tables(ops: Ops, shop: Shop, commits: list[str], printed: str) -
     bad, good = (f"main no {shop.facts['revisions'][which]} " for which in ("bad", "good"))
     [run] = ops.history()
     kept = ops.run("history.yml", "-e", f"run={run['id']}").stdout
-    assert printed.index("C001, before:") < printed.index("TASK [Phase | preflight backup]")
+    assert printed.index("C001, before:") < printed.index("TASK [Phase | preflight backup,")
     assert printed.index("C001, after:") > printed.index("PLAY RECAP")
     for text, headings in ((printed, ("C001, before:", "C001, after:")), (kept, ("Before:", "After:"))):
         before, after = tables(text, *headings)
