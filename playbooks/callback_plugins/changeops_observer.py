@@ -66,6 +66,15 @@ def _harmless(method: t.Callable[..., None]) -> t.Callable[..., None]:
     return wrapper
 
 
+def problems_of(task: t.Any, values: t.Mapping[str, t.Any], bad: bool) -> list[str]:
+    """What a task that is no step on record has to say of the whole run."""
+    variables = task.get_vars()
+    if bad:
+        return [] if variables.get("__run_told") else [cause_of(values, task.name)]
+    # All is verified by then, so it only warns: of a push that was not made, say.
+    return [str(said) for said in values.get("warnings") or ()] if variables.get("__run_step") == "close" else []
+
+
 class CallbackModule(CallbackBase):
     """Turns Ansible's events into the record of a run."""
 
@@ -273,5 +282,6 @@ class CallbackModule(CallbackBase):
             changed = bool(values.get("changed"))
             status = "waiting" if status == "failed" and values.get("waiting") else status
             self._recorder.end(host.name, *place, status, changed, cause_of(values, task.name), **state)
-        elif bad and not task.get_vars().get("__run_told"):
-            self._recorder.problem(host.name, cause_of(values, task.name))
+        else:
+            for said in problems_of(task, values, bad):
+                self._recorder.problem(host.name, said)

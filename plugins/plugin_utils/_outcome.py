@@ -52,7 +52,8 @@ class End:
     ``hosts``: those of the play. ``closed``: host to outcome, as told by the last task of the run.
     ``failed``: hosts that ended failed or unreachable. ``finished``: the play came to its end, well or badly.
     ``signal``: the name of the signal that ended it, or empty. ``problems``: (host, message) of failures
-    outside all phases, first one first. ``how``: what ended it, where that is no signal.
+    outside all phases, and of what waited for the end and was not done, first one first. ``how``: what ended it, where
+    that is no signal.
     """
 
     hosts: frozenset[str] = frozenset()
@@ -227,12 +228,13 @@ def _rehearsed(rows: t.Sequence[Row], end: End) -> Decision:
     return Decision(SUCCEEDED, " ".join([f"{READY}.", *told]), False)
 
 
-def _success(started: t.Sequence[Row], undo: bool) -> Decision:
+def _success(started: t.Sequence[Row], end: End) -> Decision:
+    left = "".join(f" Left to do: {sentence(said)}" for said in dict.fromkeys(said for _host, said in end.problems))
     if not any(row.changed for row in started):
-        return Decision(SUCCEEDED, "There was nothing left to do.", bool(started))
+        return Decision(SUCCEEDED, f"There was nothing left to do.{left}", bool(started))
     phases, hosts = len({row.index for row in started}), len({row.host for row in started})
-    done = "undone" if undo else "done"
-    return Decision(SUCCEEDED, f"{count(phases, 'phase')} {done} on {count(hosts, 'host')}.", True)
+    done = "undone" if end.undo else "done"
+    return Decision(SUCCEEDED, f"{count(phases, 'phase')} {done} on {count(hosts, 'host')}.{left}", True)
 
 
 def _refusal(rows: t.Sequence[Row], end: End) -> Decision:
@@ -258,7 +260,7 @@ def decide(rows: t.Sequence[Row], end: End) -> Decision:
     if end.check_mode:
         return (_rehearsed if end.rehearsal else _dry_run)(rows, end)
     if told == {SUCCEEDED} and not bad and not end.failed:
-        return _success(started, end.undo)
+        return _success(started, end)
     if not started:
         return _refusal(rows, end)
     waiting = [row for row in started if row.status == WAITING]

@@ -217,7 +217,7 @@ class Recorder:
         self._truth.away(host, message)
 
     def problem(self, host: str, message: str) -> None:
-        """A task outside all phases failed."""
+        """A task outside all phases failed, or what waited until all was verified was not done."""
         self._problems.append((host, shorten(redact(message))))
 
     def settle(self) -> None:

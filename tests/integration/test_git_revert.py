@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import typing as t
@@ -145,6 +147,10 @@ def test_a_push_that_fails_at_the_end_breaks_nothing(fleet):
     assert "The rollback is done, but NOT PUSHED: origin would not take it: [remote rejected]" in done.stdout
     assert len(fleet.heads) == 1
     assert fleet.heads != {fleet.main}
+    with contextlib.closing(sqlite3.connect(fleet.root / "history.sqlite")) as db:
+        [(outcome, summary)] = db.execute("SELECT outcome, summary FROM runs").fetchall()
+    assert outcome == "succeeded"
+    assert " done on 2 hosts. Left to do: The rollback is done, but NOT PUSHED: origin would not take it" in summary
 
 
 def test_the_role_alone_pushes(fleet):

@@ -30,6 +30,13 @@ BACK = tuple(f"{host} {index} recover ok" for index in (2, 1) for host in ("web1
 
 CASES = [
     ("done on all hosts", rows(*PREFLIGHTS, *BACKUPS), End(BOTH, ALL_DONE), "succeeded", "1 phase done on 2 hosts."),
+    (
+        "done, but for what waited for the end",
+        rows(*PREFLIGHTS, *BACKUPS),
+        End(BOTH, ALL_DONE, problems=(("web1", "NOT PUSHED: it moved on"), ("web2", "NOT PUSHED: it moved on"))),
+        "succeeded",
+        "1 phase done on 2 hosts. Left to do: NOT PUSHED: it moved on.",
+    ),
     ("nothing to do", rows(*PREFLIGHTS), End(BOTH, ALL_DONE), "succeeded", "There was nothing left to do."),
     (
         "a person is waited for",
