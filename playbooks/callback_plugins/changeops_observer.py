@@ -70,7 +70,9 @@ def problems_of(task: t.Any, values: t.Mapping[str, t.Any], bad: bool) -> list[s
     """What a task that is no step on record has to say of the whole run."""
     variables = task.get_vars()
     if bad:
-        return [] if variables.get("__run_told") else [cause_of(values, task.name)]
+        # What failed in another slice is on record already.
+        known = (task.resolved_action or task.action) == MET_BY or variables.get("__run_told")
+        return [] if known else [cause_of(values, task.name)]
     # All is verified by then, so it only warns: of a push that was not made, say.
     return [str(said) for said in values.get("warnings") or ()] if variables.get("__run_step") == "close" else []
 

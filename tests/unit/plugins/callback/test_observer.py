@@ -12,11 +12,13 @@ import signal
 import subprocess
 import sys
 import time
+import types
 import typing as t
 from pathlib import Path
 
 import pytest
 import yaml
+from ansible_collections.changeops.rollback.playbooks.callback_plugins.changeops_observer import problems_of
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history import Store, now_utc
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history_process import this_process
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history_spool import replay
@@ -378,3 +380,19 @@ def test_a_store_that_is_lost_does_not_stop_the_run_and_is_repaired(ops: Ops) ->
     assert replay(ops.state / "changeops" / "spool", Store(ops.url, now_utc)) == 1
     [run] = ops.runs()
     assert (run["outcome"], steps(run)) == ("succeeded", {**all_of("preflight"), **all_of("main")})
+
+
+@pytest.mark.parametrize(
+    ("action", "variables", "bad", "said"),
+    [
+        ("ansible.builtin.fail", {}, True, ["It broke."]),
+        ("ansible.builtin.fail", {"__run_told": True}, True, []),
+        ("changeops.rollback.barrier", {}, True, []),
+        ("changeops.rollback.git_revert", {"__run_step": "close"}, False, ["NOT PUSHED"]),
+        ("changeops.rollback.git_revert", {"__run_step": "close"}, True, ["It broke."]),
+        ("ansible.builtin.command", {}, False, []),
+    ],
+)
+def test_what_is_said_of_the_whole_run(action: str, variables: dict[str, str], bad: bool, said: list[str]) -> None:
+    task = types.SimpleNamespace(resolved_action=action, action=action, name="Do it", get_vars=lambda: variables)
+    assert problems_of(task, {"msg": "It broke.", "warnings": ["NOT PUSHED"]}, bad) == said
