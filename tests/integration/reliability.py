@@ -18,7 +18,7 @@ HEAD = """\
 Made from the fault matrix by `python tests/integration/reliability.py`. `make faults` tries each case on two hosts that
 boot systemd and share one PostgreSQL; `make test` tries the short matrix. All the while clients work with the app on
 each host, and what it acknowledged is compared with what is there afterwards. Then one more run has to finish the job;
-where hosts ended as before, in the short matrix only after "task fails".
+in the short matrix once only where hosts ended as before, or as SIGINT and SIGTERM leave them.
 
 The table says how each case has to end. Which of them did when they were run, the last lines of
 `make faults` tell.
