@@ -125,6 +125,8 @@ class CallbackModule(CallbackBase):
         connection_loader.get(connection or C.DEFAULT_TRANSPORT, class_only=True)
         become_loader.get(method, class_only=True)
         shell_loader.get("sh", class_only=True)
+        # To look for garbage in all that is loaded by now would write to its memory, which each fork shares until then.
+        gc.freeze()
 
     def _open(self, result: t.Any) -> None:
         from ansible_collections.changeops.rollback.plugins.plugin_utils._history import Store, state_dir, store_url
