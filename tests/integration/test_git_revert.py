@@ -159,18 +159,29 @@ def test_the_role_alone_pushes(fleet):
     assert git(fleet.hub, "show", "main:app.py") == "one"
 
 
-def test_hosts_that_would_end_on_several_commits_are_refused(fleet):
-    """One tag means two commits, which are alike but for their time."""
+@pytest.fixture
+def apart(fleet: Fleet) -> Fleet:
+    """Hosts on which one tag means two commits, which are alike but for their time."""
     fleet.vars = {"git_revert_commits": ["bad"]}
     for year, path in enumerate(fleet.hosts.values(), 2020):
         git(path, "commit", "--quiet", "--amend", "--no-edit", f"--date={year}-01-01T00:00:00Z")
         git(path, "tag", "--force", "bad")
-    heads = fleet.heads
-    done = fleet.role("preflight")
+    return fleet
+
+
+def test_hosts_that_would_end_on_several_commits_are_refused(apart):
+    heads = apart.heads
+    done = apart.rollback()
     assert done.returncode != 0
-    row = next(row for row in REFUSALS if "several commits" in row.case)
-    assert row.found_in(done.stdout)
-    assert fleet.heads == heads
+    assert SEVERAL.found_in(done.stdout)
+    assert apart.heads == heads
+    assert not list(apart.root.glob("state/*/lock.json"))  # each is given back
+
+
+def test_the_role_alone_says_so_too(apart):
+    done = apart.role("main")
+    assert done.returncode != 0
+    assert SEVERAL.found_in(done.stdout)
 
 
 def test_the_host_that_pushes_must_take_part(fleet):
@@ -181,13 +192,14 @@ def test_the_host_that_pushes_must_take_part(fleet):
     assert row.found_in(done.stdout)
 
 
+SEVERAL = Refusal(
+    "hosts that would end on several commits",
+    "The hosts do not end on one commit in <repo>: <commit> on <host>; <commit> on <host>. They stood on different "
+    "commits before, or a tag is not the same on all. Bring them to one commit first (deploy, git fetch --tags "
+    "--force), or roll back by themselves those that agree: --limit <hosts>",
+)
 REFUSALS = [
-    Refusal(
-        "hosts that would end on several commits",
-        "The hosts do not end on one commit in <repo>: <commit> on <host>; <commit> on <host>. They stood on different "
-        "commits before, or a tag is not the same on all. Bring them to one commit first (deploy, git fetch --tags "
-        "--force), or roll back by themselves those that agree: --limit <hosts>",
-    ),
+    SEVERAL,
     Refusal(
         "a host for the push that takes no part",
         "h2 is to push the revert, but is not one of the hosts that it is made on here (h1). Correct "
