@@ -61,7 +61,7 @@ test-newest: export VENV := .venv-newest
 test-newest: export PYTHON := python3.13
 test-newest: export ANSIBLE_CORE := ansible-core
 # what depends on the host more than on Ansible, and what takes longest, is tried with one core
-test-newest: ONCE := $(wildcard $(patsubst %,tests/integration/test_%.py,awx_setup dependencies execution_environment fault_matrix faults fleet git_revert odd_hosts rehearse_beside release report_browser rulebook sample_app stack systemd systemd_refusals verify))
+test-newest: ONCE := $(wildcard $(patsubst %,tests/integration/test_%.py,awx_setup dependencies execution_environment fault_matrix faults fleet git_revert odd_hosts rehearse_beside release report_browser rulebook sample_app stack systemd systemd_refusals systemd_run verify))
 test-newest:
 	@tests/bootstrap dev
 	@tests/system-packages

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import typing as t
@@ -145,6 +146,24 @@ def full(repo: Path, needed: int, free: int) -> str:
         f"The file system of {repo} is full: the switch needs {needed >> 20} MB, and {free >> 20} MB are free (or "
         f"inodes are used up). Make room: df -h {shlex.quote(str(repo))} ; df -i {shlex.quote(str(repo))}"
     )
+
+
+@contextlib.contextmanager
+def nearly_full_told(place: Path) -> t.Iterator[None]:
+    """Say of a failure that there is hardly any room at ``place``: git says only which file it could not write."""
+    try:
+        yield
+    except PhaseError as exc:
+        room = os.statvfs(str(place))
+        free = room.f_bavail * room.f_frsize
+        if free >= SPARE and (room.f_favail or not room.f_files):
+            raise
+        where = shlex.quote(str(place))
+        raise PhaseError(
+            f"{exc} The file system of {place}, where the rollback is rehearsed, has {free >> 20} MB left (or inodes "
+            f"are used up). Make room: df -h {where} ; df -i {where}",
+            **exc.facts,
+        ) from exc
 
 
 def _mount_point(path: Path) -> str:

@@ -18,7 +18,7 @@ from ._command import PhaseError
 from ._dependencies import Dependencies
 from ._git import SHOWN, Git, named, printable
 from ._git_commits import revertible
-from ._git_obstacles import refuse_filters, refuse_in_the_way, refuse_unfinished, refuse_unwritable
+from ._git_obstacles import nearly_full_told, refuse_filters, refuse_in_the_way, refuse_unfinished, refuse_unwritable
 from ._git_place import SCRATCH_REF, Place
 from ._git_push import prove_push, push, push_back, still_reverted, to_do_later
 from ._git_rehearsal import changes, check_out, refuse_missing, rehearse_revert, scratch_repository, signature
@@ -37,8 +37,9 @@ def preflight(ctx: Context) -> Report:
         return report
     refuse_unfinished(place.git)
     scratch = ctx.point.scratch()
-    rehearsed = scratch_repository(place.git, scratch / "tree")
-    goal = goal_of(place, rehearsed, here["commit"])
+    with nearly_full_told(scratch):
+        rehearsed = scratch_repository(place.git, scratch / "tree")
+        goal = goal_of(place, rehearsed, here["commit"])
     target = goal["target"]
     files = changes(rehearsed, here["commit"], target)
     # What is not to be shipped again, once the run has succeeded.

@@ -36,7 +36,8 @@ def open_repo(repo, monkeypatch):
     monkeypatch.setenv("HOME", str(place / "home"))
     subprocess.run(["chown", "-R", str(NOBODY), str(place / "state"), str(place / "home")], check=True)
     yield repo
-    subprocess.run(["umount", str(repo.path)], check=False, stderr=subprocess.DEVNULL)
+    for path in (repo.path, place / "state"):
+        subprocess.run(["umount", str(path)], check=False, stderr=subprocess.DEVNULL)
     shutil.rmtree(str(place))
 
 
@@ -99,16 +100,20 @@ def after_a_careless_root(repo):
     return as_nobody
 
 
+def mount(path, size):
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(path)], check=False, capture_output=True
+    )
+    if done.returncode:
+        pytest.skip("only root outside of a container may mount a file system")
+
+
 def mounted(repo, *more):
     """Mount a small file system in the place of the repository."""
     kept = repo.path.with_name("kept")
     repo.path.rename(kept)
     repo.path.mkdir()
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=8m", "none", str(repo.path)], check=False, capture_output=True
-    )
-    if done.returncode:
-        pytest.skip("only root outside of a container may mount a file system")
+    mount(repo.path, "8m")
     shutil.copytree(str(kept), str(repo.path), symlinks=True, dirs_exist_ok=True)
 
 
@@ -120,6 +125,13 @@ def read_only(repo):
 
 def full(repo):
     mounted(repo)
+    return as_root
+
+
+def full_state(repo):
+    """The copy that is rehearsed in has no room for the files of the app."""
+    repo.commit("Something large", {"large": "x" * (2 << 20)})
+    mount(repo.point.state_dir, "1m")
     return as_root
 
 
@@ -159,6 +171,13 @@ REFUSALS = [
         "The file system of <repo> is full: the switch needs 16 MB, and <number> MB are free (or inodes are used up). "
         "Make room: df -h <repo> ; df -i <repo>",
         full,
+    ),
+    Refusal(
+        "a full file system under the restore point",
+        "'git -C <folder> checkout --quiet --force --detach <commit>' failed with exit code <number>: <what git said> "
+        "The file system of <folder>, where the rollback is rehearsed, has 0 MB left (or inodes are used up). "
+        "Make room: df -h <folder> ; df -i <folder>",
+        full_state,
     ),
 ]
 
