@@ -39,9 +39,10 @@ units: tools
 	@$(IN_VENV) tests/ansible-test units --python 3.8 $(ON_HOSTS)
 
 # Much of the gates and the units has work for one core only, and Molecule waits for its hosts: they go on side by side.
+# Three workers keep two cores busy: a third of the time a test waits, for a host or until something is given up.
 test: tools
 	@$(MAKE) --no-print-directory --jobs 3 --output-sync=target lint units molecule
-	@$(IN_VENV) pytest -n 2 --dist worksteal --durations 20 $(ON_HOSTS:%=--ignore=%)
+	@$(IN_VENV) pytest -n 3 --dist worksteal --durations 20 $(ON_HOSTS:%=--ignore=%)
 
 # Each role alone on real hosts and a whole rollback, or one of them: make molecule ROLE=git_revert
 molecule: tools
@@ -50,7 +51,7 @@ molecule: tools
 # Each case of docs/reliability.md, hours of work; or the short matrix, or some: make faults FAULTS=short, ONLY='verify and SIGKILL'
 faults: export FAULTS ?= all
 faults: tools
-	@$(IN_VENV) pytest -n 2 --dist worksteal tests/integration/test_fault_matrix.py $(if $(ONLY),-k '$(ONLY)')
+	@$(IN_VENV) pytest -n 3 --dist worksteal tests/integration/test_fault_matrix.py $(if $(ONLY),-k '$(ONLY)')
 
 # What it costs beside other ways, docs/performance.md, hours; or some of it: make bench ROUNDS=1 HOSTS=1 SIZES=
 bench: tools
@@ -66,4 +67,4 @@ test-newest:
 	@tests/bootstrap dev
 	@tests/system-packages
 	@tests/ansible-test units $(ON_HOSTS)
-	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" pytest -n 2 --dist worksteal $(ON_HOSTS:%=--ignore=%) $(ONCE:%=--ignore=%)
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" pytest -n 3 --dist worksteal $(ON_HOSTS:%=--ignore=%) $(ONCE:%=--ignore=%)
