@@ -100,15 +100,17 @@ def overruled(ops: HostOps) -> None:
     ops.group_vars |= {"ansible_become": True, "ansible_become_user": "root"}
 
 
-def closed_in(ops: HostOps) -> None:
+def closed_in(ops: HostOps) -> str:
     ops.phases = [{"role": "service_stop", "become": True}, {"role": "verify", "become_user": "shop"}]
     ops.group_vars["rollback_state_dir"] = "/srv/closed/state"
-    ops.on.host.sh("mkdir -p -m 700 /srv/closed")
+    ops.on.host.sh("mkdir -m 700 /srv/closed")
+    return "rm -r /srv/closed"
 
 
-def without_a_tty(ops: HostOps) -> None:
+def without_a_tty(ops: HostOps) -> str:
     ops.phases = [{"role": "verify", "become_user": "shop"}]
     ops.on.host.sh("echo 'Defaults requiretty' > /etc/sudoers.d/tty")
+    return "rm /etc/sudoers.d/tty"
 
 
 TOUCHED = " | Nothing was touched."
@@ -149,11 +151,12 @@ REFUSALS = [
 
 @pytest.mark.parametrize("row", REFUSALS, ids=lambda row: row.case)
 def test_refused_in_words(as_deploy: HostOps, systemd_host: t.Any, row: Refusal) -> None:
-    row.given(as_deploy)
-    as_deploy.write()
+    """What brings a refusal about may return what takes that away again, as a line of shell."""
+    undone = row.given(as_deploy)
     try:
+        as_deploy.write()
         done = as_deploy.rollback()
     finally:
-        systemd_host.sh("rm -f /etc/sudoers.d/tty")
+        systemd_host.sh(undone or "")
     assert done.returncode != 0
     assert row.found_in(done.stdout)
