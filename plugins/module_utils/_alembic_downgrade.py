@@ -8,41 +8,25 @@ The work on the database is done by ``_alembic_driver``, in one process of the a
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shlex
 import shutil
-import time
 import typing as t
 from pathlib import Path
 
+from ._alembic_drive import config_of, drive, kept_in, project_of, start_ahead
 from ._alembic_graph import relative
 from ._alembic_keep import EXPORT, MANIFEST
 from ._alembic_loss import Statement, destroyed, refusal
-from ._alembic_parts import lay_out
 from ._alembic_sayings import kept, proven, sql_diff, standing, way
 from ._alembic_sqlite import spoken
 from ._command import Commands, PhaseError
-from ._install_command import Trial, moved
+from ._install_command import Trial
 from ._left_out import addresses_of
-from ._phase import FOUND, RECOVERY_TIMEOUT, REHEARSAL, Context, Report
-from ._restore_point import make_private, read_json, write_json
+from ._phase import FOUND, REHEARSAL, Context, Report
 
 Sizes = t.Dict[str, int]
 FOUND_ONLY = ("losses", "sql", "touched", "untried", "seeds", "size", "export_size")  # where there is something to do
-
-
-def python_of(given: t.Sequence[str], folder: Path, project: Path) -> list[str]:
-    """The command that starts the app's interpreter in ``folder``, the project or a preserved checkout of it.
-
-    An interpreter inside the project stands for the one at the same place in the checkout, where there is one.
-    """
-    if not given:
-        for place in (folder, project):
-            if (place / ".venv/bin/python").exists():
-                return [str(place / ".venv/bin/python")]
-        return ["uv", "run", "--no-sync", "python"]
-    return moved(given, folder, project)
 
 
 def shortage(needs: Sizes, free: t.Callable[[str], tuple[int, int]], what: str = "downgrade") -> str | None:
@@ -68,69 +52,6 @@ def shortage(needs: Sizes, free: t.Callable[[str], tuple[int, int]], what: str =
 def free_space(folder: str) -> tuple[int, int]:
     """The device of a directory and the bytes free on it."""
     return os.stat(folder).st_dev, shutil.disk_usage(folder).free
-
-
-def drive(ctx: Context, folder: Path, action: str, **request: t.Any) -> dict[str, t.Any]:
-    """Run the driver in ``folder`` and return its answer.
-
-    :raises PhaseError: with the driver's sentence, or because it ended without an answer.
-    """
-    project = project_of(ctx)
-    base = ctx.point.part / "driver"
-    request.setdefault("kept", str(kept_in(ctx)))
-    for place in (ctx.point.part, base, *([Path(request["kept"])] if action == "downgrade" else [])):
-        make_private(place)
-    lay_out(base, ctx.point.scratch_path / "bytecode")
-    reply = base / "reply.json"
-    if reply.exists():
-        reply.unlink()
-    write_json(
-        base / "request.json",
-        dict(
-            request,
-            action=action,
-            reply=str(reply),
-            project=str(project),
-            config=config_of(ctx),
-            alone=ctx.point.standalone,
-            **{name: ctx.params[name] for name in ("section", "x", "accept_loss", "schema_compatible")},
-            scratch=str(_try_place(ctx)),
-            until=time.time() + (ctx.commands.remaining() or RECOVERY_TIMEOUT),
-        ),
-    )
-    elsewhere = ctx.commands.environ.get("PYTHONPYCACHEPREFIX")
-    env: dict[str, str | None] = {"PYTHONDONTWRITEBYTECODE": None if elsewhere else "1"}
-    if folder != project:
-        env.update(VIRTUAL_ENV=None, UV_PROJECT_ENVIRONMENT=None)
-    argv = [*python_of(ctx.params["python"], folder, project), str(base), str(base / "request.json")]
-    done = ctx.commands.run(argv, cwd=folder, env=env, check=False)
-    answer = read_json(reply)
-    if answer is None:
-        raise PhaseError(
-            f"Alembic could not be run with '{argv[0]}' in {folder} (exit code {done.rc}): {done.said} "
-            "Name the app's interpreter in alembic_downgrade_python."
-        )
-    if "error" in answer:
-        raise PhaseError(answer["error"])
-    return t.cast("t.Dict[str, t.Any]", answer)
-
-
-def kept_in(ctx: Context) -> Path:
-    """Where the export lies. In stand-alone use a later run starts afresh, and must not take the export with it."""
-    if not ctx.point.standalone:
-        return ctx.point.part
-    subject = " ".join([str(project_of(ctx)), *ctx.params["from"], *ctx.params["to"]])
-    return ctx.point.root / "alembic_downgrade.kept" / hashlib.sha256(subject.encode()).hexdigest()[:12]
-
-
-def project_of(ctx: Context) -> Path:
-    return Path(os.path.expanduser(ctx.params["project"])).absolute()
-
-
-def config_of(ctx: Context) -> str:
-    """Alembic's configuration, relative to the project wherever it is in there, so that a checkout uses its own."""
-    path, project = Path(ctx.params["config"]), project_of(ctx)
-    return str(path.relative_to(project)) if project in path.parents else str(path)
 
 
 def _check_options(ctx: Context) -> Path:
@@ -187,14 +108,6 @@ def preserve(
         trial.begin()
         commands.run(trial.words, cwd=folder, env=trial.environment)
     return folder
-
-
-def _try_place(ctx: Context) -> Path:
-    """An empty directory for the databases that are tried on."""
-    place = ctx.point.scratch_path / "try"
-    shutil.rmtree(str(place), ignore_errors=True)
-    make_private(place)
-    return place
 
 
 def preflight(ctx: Context) -> Report:
@@ -254,6 +167,7 @@ def preflight(ctx: Context) -> Report:
     report.diff = sql_diff(found)
     if not found.get("untried"):
         report.facts["destroys"] = destroyed(found["losses"]) + found.get("lost", [])
+    start_ahead(ctx, folder, found["installed"])
     return report
 
 

@@ -4,7 +4,7 @@
 """What is done to the app's database, each in one process of the app's own interpreter. Private.
 
 Started as ``<python> <directory> <request.json>``; the answer is written to the file that the request names, because
-``env.py`` may print.
+``env.py`` may print. The request may be to wait for another one.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from ._alembic_postgresql import PostgresqlDatabase
 from ._alembic_run import Migrations, Request
 from ._alembic_served import database_of, downgrade_served, recover_served, same_served
 from ._alembic_sqlite import DriverError, SqliteDatabase, Table, revisions, spoken, tables
+from ._alembic_wait import installed, waited
 
 
 def act_inspect(request: Request) -> dict[str, t.Any]:
@@ -32,8 +33,8 @@ def act_inspect(request: Request) -> dict[str, t.Any]:
 
     Returns ``database``, ``identity``, ``version_table``, ``current``, ``journal``, ``from`` and ``to`` (the rows of
     the version table), ``pending`` and, where it is pending, ``undone``, ``beside``, ``losses``, ``sql``, ``size`` and
-    ``export_size`` (bytes). With ``elsewhere`` in the request the downgrade is not tried here, but from a preserved
-    checkout afterwards.
+    ``export_size`` (bytes), and ``installed``, what it needs of the interpreter. With ``elsewhere`` in the request the
+    downgrade is not tried here, but from a preserved checkout afterwards.
     """
     migrations = Migrations(request)
     database = database_of(migrations, request, migrations.ask(os.path.join(request["scratch"], "empty.sqlite")))
@@ -84,6 +85,7 @@ def act_inspect(request: Request) -> dict[str, t.Any]:
         reply.update(database.rehearse(request, current, older))
     beside = [] if any(relative(word) for word in request["to"]) else graph.beside(newer, older)
     reply.update({"from": newer if halfway else current, "undone": undone, "beside": beside})
+    reply["installed"] = installed()
     return reply
 
 
@@ -202,9 +204,21 @@ ACTIONS = {
 
 
 def main() -> None:
-    """Do what the request file asks."""
-    with open(sys.argv[1], encoding="utf-8") as stream:
-        request = json.load(stream)
+    """Do what the request file asks; where that is to wait, what is asked for then."""
+    request = _read(sys.argv[1])
+    if request["action"] != "wait":
+        _answer(request)
+        return
+    with waited(request) as sys.argv[1]:
+        _answer(_read(sys.argv[1]))
+
+
+def _read(path: str) -> Request:
+    with open(path, encoding="utf-8") as stream:
+        return t.cast("t.Dict[str, t.Any]", json.load(stream))
+
+
+def _answer(request: Request) -> None:
     # Where 'python -m alembic' would find the app's modules, but after everything that is installed.
     sys.path.append(os.getcwd())
     try:

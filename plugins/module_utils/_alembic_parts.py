@@ -33,6 +33,7 @@ from . import (
     _alembic_served,
     _alembic_server,
     _alembic_sqlite,
+    _alembic_wait,
 )
 from ._restore_point import make_private
 
@@ -60,6 +61,7 @@ DRIVER = (
     _alembic_served,
     _alembic_server,
     _alembic_sqlite,
+    _alembic_wait,
 )
 # Nothing is written into the app's environment. Where Alembic was compiled there, that bytecode is used; else what
 # preflight compiles is kept, so that main need not do it again.
@@ -89,8 +91,9 @@ def lay_out(base: Path, bytecode: Path) -> None:
     files = {package / (part.__name__.rpartition(".")[2] + ".py"): _source(part) for part in DRIVER}
     start = START.format(bytecode=str(bytecode)).encode()
     for path, content in {**files, package / "__init__.py": b"", base / "__main__.py": start}.items():
-        path.touch(0o600)
-        path.write_bytes(content)
+        if not path.exists() or path.read_bytes() != content:  # one that was started ahead has read it
+            path.touch(0o600)
+            path.write_bytes(content)
 
 
 def _source(part: types.ModuleType) -> bytes:

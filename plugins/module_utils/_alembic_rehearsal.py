@@ -16,7 +16,8 @@ import time
 import typing as t
 from pathlib import Path
 
-from ._alembic_downgrade import config_of, drive, free_space, pending, project_of, refuse_loss, shortage, task
+from ._alembic_downgrade import free_space, pending, refuse_loss, shortage, task
+from ._alembic_drive import config_of, drive, project_of
 from ._alembic_loss import Statement, destroyed, whole
 from ._alembic_sayings import standing, way
 from ._alembic_sqlite import spoken

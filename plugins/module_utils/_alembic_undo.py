@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ._alembic_downgrade import drive, kept_in, pending, task
+from ._alembic_downgrade import pending, task
+from ._alembic_drive import drive, kept_in
 from ._alembic_keep import MANIFEST, read_manifest
 from ._alembic_sqlite import DriverError, spoken
 from ._command import PhaseError

@@ -90,6 +90,14 @@ def end_group(pgid: int, grace: float = TERM_GRACE) -> None:
             time.sleep(0.02)
 
 
+def took_too_long(shown: str, limit: float | None) -> PhaseError:
+    """What is said of a command that was ended at its deadline, after ``limit`` seconds."""
+    return PhaseError(
+        f"'{shown}' was ended, with all that it had started, because it did not finish within {limit or 0:g} s.",
+        timed_out=True,
+    )
+
+
 def _becoming(uid: int, environ: dict[str, str]) -> t.Callable[[], None]:
     """What a child of root does to work as ``uid``, whose home ``environ`` gets."""
     account = pwd.getpwuid(uid)
@@ -137,6 +145,10 @@ class Commands:
         sooner.deadline = time.monotonic() + t.cast("float", sooner.timeout)
         return sooner
 
+    def environment(self, changes: t.Mapping[str, str | None]) -> dict[str, str]:
+        """The environment that a command gets; a value of None removes the name."""
+        return {name: value for name, value in {**self.environ, **changes}.items() if value is not None}
+
     def run(
         self,
         argv: t.Sequence[str | os.PathLike[str]],
@@ -164,12 +176,7 @@ class Commands:
         :raises PhaseError: the program is missing, it failed (with ``check``), or it was ended at the deadline.
         """
         args = [os.fspath(a) for a in argv]
-        environ = dict(self.environ)
-        for name, value in (env or {}).items():
-            if value is None:
-                environ.pop(name, None)
-            else:
-                environ[name] = value
+        environ = self.environment(env or {})
         drop = None
         if uid is not None and uid != os.geteuid():
             drop = _becoming(uid, environ)
@@ -211,6 +218,20 @@ class Commands:
             t.cast("t.IO[bytes]", process.stdin).close()
             process.wait()
 
+    def leave(
+        self, argv: t.Sequence[str], cwd: str | os.PathLike[str], environ: t.Mapping[str, str], keep: t.Sequence[int]
+    ) -> None:
+        """Start ``argv``, and let it live on by itself: nothing of ours is open there but the files ``keep``.
+
+        :arg environ: all of its environment.
+        :raises PhaseError: it could not start.
+        """
+        null = subprocess.DEVNULL
+        process = Commands()._start(
+            list(argv), shlex.join(argv), cwd=cwd, env=environ, stdin=null, stdout=null, stderr=null, pass_fds=keep
+        )
+        process.returncode = 0  # nobody is going to wait for it
+
     def _start(self, args: list[str], shown: str, **kw: t.Any) -> subprocess.Popen[bytes]:
         try:
             process = subprocess.Popen(args, start_new_session=True, **kw)
@@ -234,10 +255,7 @@ class Commands:
         with contextlib.suppress(ProcessLookupError):  # Python 3.8 does not look whether it is there
             process.kill()
         process.wait()
-        return PhaseError(
-            f"'{shown}' was ended, with all that it had started, because it did not finish within {limit or 0:g} s.",
-            timed_out=True,
-        )
+        return took_too_long(shown, limit)
 
     def _run_piped(
         self,

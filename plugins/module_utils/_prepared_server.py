@@ -24,7 +24,7 @@ import sys
 import time
 import typing as t
 
-SOCKETS = "server-*.sock"  # in the restore point, one for each account that phases work as
+SOCKETS = "*.sock"  # in the restore point: ours, one for each account, and those of ``_alembic_ahead``
 IDLE = 900.0  # seconds without a request after which it ends
 LOOK = 1.0  # seconds between two looks whether the socket is still there
 MODULES = "ansible_collections.changeops.rollback.plugins.modules"

@@ -14,6 +14,7 @@ Layout (directories 0700, files 0600; where phases of one run work as several ac
         <restore point id>/
             run.json                change, digest of the plan, who
             server-<uid>.sock       while the run is at work, see ``_prepared_server``
+            <phase>.sock            until the phase is at work, see ``_alembic_ahead``
             <phase>/                one part for each phase
                 state.json          what preflight found, how far main came
                 reserve             room for what recovery notes on a disk that is full

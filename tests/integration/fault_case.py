@@ -99,9 +99,10 @@ class Trial:
 
         A busy machine may take ten seconds for a login, so no other case is in a hurry.
         """
-        self.ops.phase(DATABASE_PHASE).setdefault("vars", {})["alembic_downgrade_python"] = [
-            "/usr/local/bin/shop-python"
-        ]
+        if self.case.phase == DATABASE_PHASE:
+            # A script is started in the phase; in all other cases preflight starts the app's own interpreter ahead.
+            python = ["/usr/local/bin/shop-python"]
+            self.ops.phase(DATABASE_PHASE).setdefault("vars", {})["alembic_downgrade_python"] = python
         self.ops.check("not told to fail")["command"] = {"argv": ["shop-check"]}
         if self.case.fault == "clock an hour off":
             self.ops.hosts[self.victim.name]["ansible_python_interpreter"] = python_with_clock(self.victim)

@@ -274,6 +274,16 @@ class Ops:
             process.stdout.close()
         return child
 
+    def waiting(self) -> list[int]:
+        """The interpreters that a preflight started ahead for main, and that are still there."""
+        found = []
+        for entry in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+                if any(w.startswith(f"{self.root}/state/") and w.endswith("driver/wait.json") for w in words):
+                    found.append(int(entry.name))
+        return found
+
     def history(self) -> list[dict[str, t.Any]]:
         """The runs, oldest first, with what each phase did, as the database has them."""
         with contextlib.closing(sqlite3.connect(self.root / "history.sqlite")) as db:

@@ -11,7 +11,12 @@ All phases, with all that can break, are in test_fault_matrix.py, on hosts with 
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import subprocess
 import sys
+import time
 import types
 import typing as t
 from pathlib import Path
@@ -181,3 +186,78 @@ def test_killed_in_the_middle_the_next_run_finishes(ops: Ops, shop: Shop, kill: 
         first["id"],
         first["restore_point"],
     )
+
+
+# In the app's interpreter: stop, or fail, before the downgraded copy takes the place of the database.
+IN_THE_MIDDLE = """\
+import os, sys, time
+def harm(event, args):
+    if event == "os.rename" and os.fsdecode(args[1]) == {database!r} and os.path.exists({slow!r}):
+        with open({slow!r}) as stream:
+            word = stream.read()
+        os.unlink({slow!r})
+        with open({reached!r}, "w") as stream:
+            stream.write(str(os.getpid()))
+        if word == "fail":
+            raise RuntimeError("told to fail")
+        time.sleep(600)
+sys.addaudithook(harm)
+"""
+
+
+def harmed(ops: Ops, shop: Shop, word: str) -> None:
+    """Have the app's own interpreter, which preflight starts ahead, come to harm."""
+    names = {"database": str(shop.database), "slow": str(ops.slow), "reached": str(ops.reached)}
+    [packages] = shop.repo.glob(".venv/lib/python*/site-packages")
+    (packages / "sitecustomize.py").write_text(IN_THE_MIDDLE.format(**names))
+    ops.slow.write_text(word)
+
+
+def until_reached(ops: Ops, running: subprocess.Popen[str]) -> int:
+    """Returns the interpreter that was started ahead, when it is in the middle of the downgrade."""
+    until = time.monotonic() + 120
+    while not (ops.reached.exists() and ops.reached.read_text()):
+        assert running.poll() is None and time.monotonic() < until
+        time.sleep(0.02)
+    return int(ops.reached.read_text())
+
+
+def assert_ended(pids: t.Iterable[int]) -> None:
+    until = time.monotonic() + 10
+    while any(Path(f"/proc/{pid}").exists() for pid in pids):
+        assert time.monotonic() < until, "it is still there"
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("harm", ["driver killed", "module killed", "migration fails"])
+def test_harm_to_the_interpreter_that_was_started_ahead_is_recovered(ops: Ops, shop: Shop, harm: str) -> None:
+    before = shop.state()
+    harmed(ops, shop, "fail" if harm == "migration fails" else "wait")
+    running = ops.start("rollback.yml", "-e", "change=C001")
+    [pid] = {until_reached(ops, running)}
+    if harm != "migration fails":
+        assert ops.waiting() == [pid], "it was started in the downtime"
+        lock = json.loads((ops.root / "state" / "work.lock").read_text())
+        assert lock["pgid"] == pid
+        os.kill(pid if harm == "driver killed" else lock["pid"], signal.SIGKILL)
+        if harm == "module killed":
+            # It holds the lock: recovery waits for it, and says so where it does not end.
+            os.kill(pid, signal.SIGKILL)
+    print(running.communicate(timeout=300)[0])
+    assert running.returncode != 0
+    run = ops.history()[-1]
+    assert run["outcome"] == "recovered", run["summary"]
+    assert "alembic_downgrade" in run["summary"]
+    assert shop.state() == before
+    assert_ended([pid, *ops.waiting()])
+
+
+def test_the_interpreter_that_was_started_ahead_outlives_no_resume(ops: Ops, shop: Shop) -> None:
+    before = shop.state()
+    harmed(ops, shop, "wait")
+    child = ops.killed()
+    assert ops.waiting() == [child], "the child should still work when the next run begins"
+    assert ops.rollback().returncode == 0
+    assert_rolled_back(shop, before)
+    assert [run["outcome"] for run in ops.history()] == ["interrupted", "succeeded"]
+    assert_ended([child, *ops.waiting()])

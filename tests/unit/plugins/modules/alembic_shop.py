@@ -144,6 +144,7 @@ class Shop:
 
     def run(self, step, check=False, point="R1/3-alembic_downgrade", **params):
         options = {
+            "step": step,
             "project": str(self.root),
             "config": "alembic.ini",
             "section": "alembic",

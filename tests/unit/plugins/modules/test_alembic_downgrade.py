@@ -14,7 +14,7 @@ import pytest
 
 pytest.importorskip("alembic")
 
-from ansible_collections.changeops.rollback.plugins.module_utils import _alembic_downgrade as phase
+from ansible_collections.changeops.rollback.plugins.module_utils._alembic_drive import python_of
 from ansible_collections.changeops.rollback.plugins.module_utils._command import PhaseError
 from ansible_collections.changeops.rollback.plugins.module_utils._restore_point import RestorePoint
 from ansible_collections.changeops.rollback.tests.unit.plugins.modules.alembic_shop import ADD, DROP, VALUES, Shop
@@ -243,5 +243,5 @@ def test_the_interpreter_is_the_one_of_the_checkout_where_there_is_one(tmp_path,
         path.parent.mkdir(parents=True)
         path.touch()
     places = {"project": project, "checkout": checkout}
-    found = phase.python_of([word.format(**places) for word in given], checkout, project)
+    found = python_of([word.format(**places) for word in given], checkout, project)
     assert found == [word.format(**places) for word in expected]
