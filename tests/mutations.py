@@ -98,6 +98,13 @@ MUTATIONS = [
         f"{FLEET}::test_every_app_is_down_during_the_one_downgrade",
     ),
     Mutation(
+        "interpreter that was started ahead",
+        "plugins/module_utils/_alembic_wait.py",
+        'and stamp(order["files"]) == order["stamp"]',
+        "",
+        "tests/unit/plugins/modules/test_alembic_ahead.py::test_what_is_not_as_it_was_is_started_as_ever[another_package]",
+    ),
+    Mutation(
         "hold of a stopped unit",
         "plugins/module_utils/_service_hold.py",
         '    """Keep units from being started; those that run go on. Returns the drop-ins that are new."""\n'

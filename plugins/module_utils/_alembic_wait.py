@@ -26,7 +26,11 @@ import typing as t
 IDLE = 900.0  # seconds without a request after which it ends
 LOOK = 1.0  # seconds between two looks whether the socket is still there
 # What belongs to a login or to the moment, and is read by nothing that is imported here.
-OF_THE_MOMENT = ("CHANGEOPS_TIME_LEFT", "SSH_AUTH_SOCK", "SSH_CLIENT", "SSH_CONNECTION", "XDG_SESSION_ID")
+OF_THE_MOMENT = {
+    *("CHANGEOPS_TIME_LEFT", "XDG_SESSION_ID"),
+    *("SSH_AUTH_SOCK", "SSH_CLIENT", "SSH_CONNECTION", "SSH_TTY"),
+    "SUDO_COMMAND",  # has a word by which Ansible knows its own task
+}
 # What is imported ahead, where preflight had it.
 PACKAGES = {
     *("sqlalchemy", "greenlet", "alembic", "mako", "markupsafe"),

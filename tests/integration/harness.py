@@ -300,6 +300,14 @@ def tables(text: str, first: str, second: str) -> list[str]:
     return [" ".join(part.split()) for part in (text[before:after], text[after:])]
 
 
+def assert_nobody_waits(ops: Ops) -> None:
+    """No interpreter that was started ahead outlives the run, in which it looks each second whether that has ended."""
+    until = time.monotonic() + 20
+    while ops.waiting():
+        assert time.monotonic() < until, "it is still there"
+        time.sleep(0.05)
+
+
 def assert_rolled_back(shop: Shop, before: dict[str, t.Any]) -> None:
     """The good release runs, at its commit's content, revision and config, with every row."""
     after = shop.state()

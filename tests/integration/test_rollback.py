@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 from ansible_collections.changeops.rollback.tests.unit.plugins.plugin_utils.places import Web, serving
-from harness import Ops, Shop, assert_rolled_back, tables
+from harness import Ops, Shop, assert_nobody_waits, assert_rolled_back, tables
 
 OVER = [{"start": "2020-01-01T00:00", "end": "2020-01-02T00:00", "zone": "UTC"}]  # a maintenance window
 
@@ -43,6 +43,7 @@ def test_rolled_back_and_a_second_run_changes_nothing(ops: Ops, shop: Shop) -> N
         done = ops.rollback("-e", "outside_window=the shop is down", "-e", "notes=incident 4711")
         assert done.returncode == 0
     assert_rolled_back(shop, before)
+    assert_nobody_waits(ops)
     assert_told(ops, web)
     commits.append(shop.git("rev-parse", "--short=10", "HEAD"))
     assert_both_tables(ops, shop, commits, done.stdout)
@@ -133,6 +134,7 @@ def test_check_mode_tells_the_truth_and_writes_one_row(ops: Ops, shop: Shop) -> 
     assert shop.state() == before
     assert snapshot(shop.repo, shop.root / "etc") == files
     assert not (ops.root / "state").exists()
+    assert ops.waiting() == []
     (run,) = ops.history()
     assert run["check_mode"]
     assert "config/app.toml" in dry.stdout
@@ -155,6 +157,7 @@ def test_code_reverted_before_the_database(ops: Ops, shop: Shop) -> None:
     assert ops.rollback().returncode == 0
     assert_rolled_back(shop, before)
     assert ops.history()[-1]["outcome"] == "succeeded"
+    assert_nobody_waits(ops)
 
 
 def test_code_reverted_before_the_database_and_back_again(ops: Ops, shop: Shop) -> None:

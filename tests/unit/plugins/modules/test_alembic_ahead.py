@@ -133,6 +133,7 @@ def test_main_is_done_by_the_process_that_waits(ahead, monkeypatch):
     assert ahead.worked() != pid, "it has read nothing of the app"
     monkeypatch.setenv("CHANGEOPS_TIME_LEFT", "90")
     monkeypatch.setenv("SSH_CLIENT", "10.0.0.1 40000 22")
+    monkeypatch.setenv("SUDO_COMMAND", "/bin/sh -c echo BECOME-SUCCESS-abc; /usr/bin/python3")
     assert ahead.run("main").changed
     assert (ahead.worked(), ahead.shop.revision()) == (pid, "old")
     until(lambda: ended(pid))
@@ -329,7 +330,7 @@ def test_killed_in_the_middle_it_has_changed_nothing(ahead):
 def test_what_it_says_is_told_without_secrets(ahead):
     pid = ahead.left()
     ahead.env.write_text(ahead.env.read_text() + "\nimport sys\nsys.stderr.write('password=hunter2 ')\nos._exit(3)\n")
-    with pytest.raises(PhaseError, match=r"it printed|password=\*+"):
+    with pytest.raises(PhaseError, match=r"password=\*+"):
         ahead.run("main")
     assert ahead.worked() == pid
 
