@@ -14,7 +14,7 @@ from pathlib import Path
 from ._command import Commands, PhaseError
 from ._hold import hold, lift
 from ._phase import DONE
-from ._prepared_server import SOCKETS
+from ._prepared_server import SOCKETS  # also has Ansible pack that file, which starts it
 from ._restore_point import RestorePoint, read_json, write_json
 from ._run_info import RECOVERED, REFUSED, SUCCEEDED, UNDONE, all_infos, close_info
 from ._run_point import Params, Result, RunPoint
