@@ -14,6 +14,16 @@ from ansible_collections.changeops.rollback.tests.unit.refusals import Refusal
 from systemd_shop import HostOps, SystemdShop, assert_rolled_back
 
 STATE = "/var/lib/changeops"
+# In the app's interpreter: one that was started ahead notes that it was asked.
+NOTE = """\
+import atexit, sys
+def note():
+    with open("/proc/self/cmdline") as stream:
+        ahead = "driver/wait.json" in stream.read()
+    if ahead and sys.argv[1].endswith("request.json"):
+        open("/tmp/asked", "w").close()
+atexit.register(note)
+"""
 
 
 @pytest.fixture
@@ -34,8 +44,13 @@ def test_rolled_back_by_root_and_an_owner_who_share_one_restore_point(
     as_deploy.write()
     before = systemd_shop.state()
     assert before["health"] == 503
+    packages = f"{systemd_shop.facts['repo']}/.venv/lib/python3*/site-packages"
+    note = "cat >asked_note.py; echo import asked_note >asked_note.pth"
+    systemd_shop.host.sh(f"cd {packages}; {note}", user="shop", stdin=NOTE)
     assert as_deploy.rollback().returncode == 0
     assert_rolled_back(systemd_shop, before)
+    # with ssh and sudo, whose variables are others in each task, main is not taken for another one than preflight saw
+    assert systemd_shop.host.sh("stat --format=%U /tmp/asked; rm /tmp/asked") == "shop"
     point = systemd_shop.host.sh(f"ls -d {STATE}/*-C001-*")
     assert owners(systemd_shop, point) == {
         "1-backup": "shop 700",

@@ -329,7 +329,9 @@ def test_killed_in_the_middle_it_has_changed_nothing(ahead):
 
 def test_what_it_says_is_told_without_secrets(ahead):
     pid = ahead.left()
-    ahead.env.write_text(ahead.env.read_text() + "\nimport sys\nsys.stderr.write('password=hunter2 ')\nos._exit(3)\n")
+    ahead.env.write_text(
+        ahead.env.read_text() + "\nimport sys\nprint('password=hunter2', file=sys.stderr, flush=True)\nos._exit(3)\n"
+    )
     with pytest.raises(PhaseError, match=r"password=\*+"):
         ahead.run("main")
     assert ahead.worked() == pid
