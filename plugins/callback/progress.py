@@ -54,6 +54,7 @@ from ansible_collections.changeops.rollback.plugins.plugin_utils._events import 
     before_signals,
     cause_of,
     dealt_with,
+    includes,
     is_work,
     place_of,
     role_of,
@@ -188,7 +189,7 @@ class CallbackModule(Default):
             # Only now, so that it comes before what the observer does then: its last words need no bar below them.
             self._guarded = True
             before_signals((signal.SIGTERM, signal.SIGINT), lambda _number: self._stop_bar())
-        if self._board is not None:
+        if self._board is not None and not includes(task):
             self._board.width = self._width
             self._say_all(self._board.at(place_of(task), time.monotonic()))
         ours = self._is_ours(task)

@@ -34,10 +34,15 @@ def role_of(task: t.Any) -> str:
     return str(task._role.get_name(include_role_fqcn=True)) if task._role else ""
 
 
+def includes(task: t.Any) -> bool:
+    """Whether ``task`` only brings others."""
+    return task.action.rpartition(".")[2] in INCLUDES
+
+
 def is_work(task: t.Any) -> bool:
     """Whether ``task`` stands in a phase's own role."""
     role = role_of(task)
-    return bool(role) and role != RUN_ROLE and task.action.rpartition(".")[2] not in INCLUDES
+    return bool(role) and role != RUN_ROLE and not includes(task)
 
 
 def place_of(task: t.Any) -> Place | None:
