@@ -39,7 +39,7 @@ units: tools
 	@$(IN_VENV) tests/ansible-test units --python 3.8 $(ON_HOSTS)
 
 # Much of the gates and the units has work for one core only, and Molecule waits for its hosts: they go on side by side.
-# Three workers keep two cores busy: a third of the time a test waits, for a host or until something is given up.
+# Three workers for two cores: a test that waits, for a host or until something is given up, leaves its core to another.
 test: tools
 	@$(MAKE) --no-print-directory --jobs 3 --output-sync=target lint units molecule
 	@$(IN_VENV) pytest -n 3 --dist worksteal --durations 20 $(ON_HOSTS:%=--ignore=%)

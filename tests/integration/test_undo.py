@@ -84,16 +84,22 @@ def test_every_row_and_value_is_back_and_what_was_written_since_stays(ops: Ops, 
     assert_undone(shop, before, since=True)
 
 
-def test_one_that_fails_is_rolled_back_again(ops: Ops, shop: Shop) -> None:
-    """The release that comes back cannot start: by then the code, the config and the database are put back."""
+def rolled_back_and_no_start_of_what_was(ops: Ops, shop: Shop) -> tuple[t.Any, t.Any, Path]:
+    """Roll back, and move away what the release that comes back starts with; how the shop stood before and stands, and
+    where that was."""
     ops.write()
     before = shop.state()
     assert ops.rollback().returncode == 0
     write_since(shop)
-    rolled_back = shop.state()
     (kept,) = restore_point(ops)[0].glob("*git_revert/environments/0")
     (server,) = kept.glob("lib/python*/site-packages/uvicorn")
     shutil.move(server, ops.root / "uvicorn")
+    return before, shop.state(), server
+
+
+def test_one_that_fails_is_rolled_back_again(ops: Ops, shop: Shop) -> None:
+    """The release that comes back cannot start: by then the code, the config and the database are put back."""
+    before, rolled_back, _server = rolled_back_and_no_start_of_what_was(ops, shop)
     failed = ops.undo()
     assert failed.returncode != 0
     assert_rolled_back(shop, {**before, "rows": rolled_back["rows"]})
@@ -110,14 +116,7 @@ def test_one_whose_way_back_fails_too_is_half_way_and_either_way_is_open(ops: Op
     """The release that comes back cannot start, and the one that is rolled back to cannot be checked out again."""
     lock = shop.repo / ".git" / "index.lock"
     ops.before("git_revert", sabotage_argv=["touch", str(lock)])
-    ops.write()
-    before = shop.state()
-    assert ops.rollback().returncode == 0
-    write_since(shop)
-    rolled_back = shop.state()
-    (kept,) = restore_point(ops)[0].glob("*git_revert/environments/0")
-    (server,) = kept.glob("lib/python*/site-packages/uvicorn")
-    shutil.move(server, ops.root / "uvicorn")
+    before, rolled_back, server = rolled_back_and_no_start_of_what_was(ops, shop)
     ops.flag.write_text("")
     failed = ops.undo()
     assert failed.returncode != 0
