@@ -224,7 +224,7 @@ class CallbackModule(CallbackBase):
     def v2_playbook_on_task_start(self, task: t.Any, is_conditional: bool) -> None:
         place = place_of(task) if is_work(task) else None
         if place and place.step == "main":
-            begin(place.number, task.get_vars().get("__run_group", {}).get("hosts", ()), time.time())
+            begin(place.number, task.get_vars().get("__run_group", {}).get("first"), time.time())
         if self._recorder:
             if (task.resolved_action or task.action) == MET_BY:
                 self._recorder.settle()  # while the others are waited for, nothing is at work here

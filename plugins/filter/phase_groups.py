@@ -11,6 +11,7 @@ short_description: Put phases that follow each other and are for the same hosts 
 version_added: 1.0.0
 description:
   - Of the given phases, takes those that have a step and a host to do it on, in their order.
+  - What it gives is kept for each host, so it names no more of them than it has to.
 author:
   - changeops.rollback contributors (@changeops)
 positional: step, hosts
@@ -34,28 +35,38 @@ options:
 EXAMPLES = r"""
 - name: Say what is done where
   ansible.builtin.debug:
-    msg: "{{ item.phases | map(attribute='id') | join(', ') }} on {{ item.hosts | join(', ') }}"
+    msg: >-
+      {{ item.phases | map(attribute='id') | join(', ') }} on {{ batch.hosts | difference(item.left_out) | join(', ') }}
   loop: "{{ rollback_plan.phases | changeops.rollback.phase_groups('main', batch.hosts) }}"
 """
 
 RETURN = r"""
 _value:
-  description: The groups, each with its C(phases), and as C(hosts) those of the given ones that these phases are for.
+  description:
+    - The groups, each with its C(phases), which have all but their C(host_names); C(left_out) are those of the given
+      hosts that they are not for, C(first) is the first of the given hosts, whether it is left out or not.
   type: list
   elements: dict
-  sample: [{hosts: [web1, web2], phases: []}]
+  sample: [{first: web1, left_out: [db1], phases: []}]
 """
 
 import itertools
+import operator
 import typing as t
 
 
 def phase_groups(phases: list[dict[str, t.Any]], step: str, hosts: list[str]) -> list[dict[str, t.Any]]:
-    def taking(phase: dict[str, t.Any]) -> list[str]:
-        return [host for host in hosts if host in phase["host_names"]]
-
-    mine = [phase for phase in phases if step in phase["steps"] and taking(phase)]
-    return [{"hosts": found, "phases": list(together)} for found, together in itertools.groupby(mine, taking)]
+    names = list(hosts)  # Ansible's own lists are worked out at each look into them, which takes long with many hosts
+    mine = []
+    for phase in phases:
+        wanted = set(phase["host_names"])
+        left_out = [name for name in names if name not in wanted]
+        if step in phase["steps"] and len(left_out) < len(names):
+            mine.append((left_out, {key: phase[key] for key in phase if key != "host_names"}))
+    return [
+        {"first": names[0], "left_out": left_out, "phases": [phase for _left_out, phase in group]}
+        for left_out, group in itertools.groupby(mine, operator.itemgetter(0))
+    ]
 
 
 class FilterModule:

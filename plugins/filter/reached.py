@@ -28,7 +28,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: The index, from V(1) on; V(0) where no phase has started on these hosts.
+  description: The index, from V(1) on; V(0) where no phase has started on these hosts. A million where no
+    observer watches, so that any phase may have.
   type: int
   sample: 3
 """

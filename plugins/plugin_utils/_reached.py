@@ -4,7 +4,8 @@
 """Which phase a run has come to. Private to this collection.
 
 The observer notes it in the process of ansible-playbook when a phase's first task starts. Every task is a fork of that,
-so the filters find it here. A task that notes it would be one more on each host while the services are down.
+so the filters find it here. A task that notes it would be one more on each host while the services are down. Where no
+observer watches, in a copy of our playbook without its callback plugin say, any phase may have started.
 """
 
 from __future__ import annotations
@@ -13,31 +14,40 @@ import typing as t
 
 
 class Reached(t.NamedTuple):
-    """The phase whose ``main`` started last: its number, the hosts it is for, and when, in seconds since the epoch."""
+    """The phase whose ``main`` started last: its number, the first host of its batch, and seconds since the epoch."""
 
     number: int
-    hosts: tuple[str, ...]
+    first: str
     began: float
 
 
+UNKNOWN = 1_000_000  # the number of the last phase, where nobody watches: more than a plan has
+
 _last: list[Reached] = []
+_watched: list[bool] = []
 
 
-def begin(number: int, hosts: t.Iterable[str], now: float) -> None:
+def begin(number: int, first: str, now: float) -> None:
     """Note that a task of a phase's ``main`` starts; of the phase's further tasks nothing is noted."""
-    reached = Reached(number, tuple(hosts), now)
+    reached = Reached(number, first, now)
     if not _last or _last[0][:2] != reached[:2]:
         _last[:] = [reached]
 
 
 def forget() -> None:
-    """A play begins."""
+    """A play begins, and is watched."""
     _last.clear()
+    _watched[:] = [True]
 
 
-def reached_on(hosts: t.Iterable[str]) -> int:
-    """The number of the phase that started last on some of these hosts, the ones of a batch; 0 where none has."""
-    return _last[0].number if _last and set(_last[0].hosts) <= set(hosts) else 0
+def reached_on(hosts: t.Container[str]) -> int:
+    """The number of the phase that started last on these hosts, the ones of a batch; 0 where none has.
+
+    ``UNKNOWN`` where nobody watches.
+    """
+    if not _watched:
+        return UNKNOWN
+    return _last[0].number if _last and _last[0].first in hosts else 0
 
 
 def phase_began(number: int, now: float) -> float:

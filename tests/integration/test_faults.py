@@ -24,6 +24,7 @@ from pathlib import Path
 import pytest
 from harness import BIN, Ops, Shop, assert_nobody_waits, assert_rolled_back
 
+ROOT = Path(__file__).parents[2]
 HOLD_DATABASE = """
 import pathlib, sqlite3, sys, time
 db = sqlite3.connect(sys.argv[1]); db.execute("SELECT count(*) FROM invoices").fetchall()
@@ -126,6 +127,18 @@ def test_a_failed_phase_is_recovered_with_every_value(faulty: tuple[Ops, Fault],
     assert fault.cause in run["summary"]
     assert not (ops.root / "state" / "lock.json").exists()
     assert_nobody_waits(ops)
+
+
+def test_a_playbook_of_one_s_own_without_the_observer_puts_all_back_too(ops: Ops, shop: Shop) -> None:
+    """Nobody sees there which phase has started."""
+    ops.flag.write_text("verify")
+    ops.write()
+    own = (ROOT / "playbooks" / "rollback.yml").read_text()
+    (ops.root / "rollback.yml").write_text(own)
+    before = shop.state()
+    done = ops.rollback()
+    assert done.returncode != 0 and "not told to fail" in done.stdout
+    assert shop.state() == before
 
 
 # What comes after a stop is no matter of SQLite or supervisord, so one phase is enough.
