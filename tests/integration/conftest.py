@@ -28,13 +28,13 @@ NUMBERS = itertools.count()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Tell at the end how the cases of the fault matrix ended; and have each module packed once for all of pytest."""
+    """Tell at the end how the cases of the fault matrix ended; pack each module, compile each template once for all."""
     config.pluginmanager.register(FaultSummary(), "fault-summary")
     os.environ["ANSIBLE_CALLBACK_PLUGINS"] = str(Path(__file__).parent / "callbacks")
-    if "MODULES_ONCE" not in os.environ:  # those whom xdist starts find it there
-        once = tempfile.TemporaryDirectory(prefix="changeops-modules-")
+    for name in {"MODULES_ONCE", "TEMPLATES_ONCE"} - {*os.environ}:  # those whom xdist starts find them there
+        once = tempfile.TemporaryDirectory(prefix="changeops-once-")
         config.add_cleanup(once.cleanup)
-        os.environ["MODULES_ONCE"] = once.name
+        os.environ[name] = once.name
 
 
 @pytest.fixture(scope="session")
