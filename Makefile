@@ -42,6 +42,7 @@ units: tools
 # Three workers for two cores: a test that waits, for a host or until something is given up, leaves its core to another.
 test: tools
 	@$(MAKE) --no-print-directory --jobs 3 --output-sync=target lint units molecule
+	@$(IN_VENV) pytest tests/benchmarks # by itself, since it measures
 	@$(IN_VENV) pytest -n 3 --dist worksteal --durations 20 $(ON_HOSTS:%=--ignore=%)
 
 # Each role alone on real hosts and a whole rollback, or one of them: make molecule ROLE=git_revert
