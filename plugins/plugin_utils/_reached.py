@@ -14,20 +14,19 @@ import typing as t
 
 
 class Reached(t.NamedTuple):
-    """The phase whose ``main`` started last: its number, the first host of its batch, and seconds since the epoch."""
+    """The phase whose ``main`` started last: its number, the first host of its batch (None: of whichever), and when, in
+    seconds since the epoch."""
 
     number: int
-    first: str
+    first: str | None
     began: float
 
 
-UNKNOWN = 1_000_000  # the number of the last phase, where nobody watches: more than a plan has
-
-_last: list[Reached] = []
-_watched: list[bool] = []
+UNWATCHED = Reached(1_000_000, None, 0.0)  # more phases than a plan has
+_last: list[Reached] = [UNWATCHED]
 
 
-def begin(number: int, first: str, now: float) -> None:
+def begin(number: int, first: str | None, now: float) -> None:
     """Note that a task of a phase's ``main`` starts; of the phase's further tasks nothing is noted."""
     reached = Reached(number, first, now)
     if not _last or _last[0][:2] != reached[:2]:
@@ -37,17 +36,11 @@ def begin(number: int, first: str, now: float) -> None:
 def forget() -> None:
     """A play begins, and is watched."""
     _last.clear()
-    _watched[:] = [True]
 
 
 def reached_on(hosts: t.Container[str]) -> int:
-    """The number of the phase that started last on these hosts, the ones of a batch; 0 where none has.
-
-    ``UNKNOWN`` where nobody watches.
-    """
-    if not _watched:
-        return UNKNOWN
-    return _last[0].number if _last and _last[0].first in hosts else 0
+    """The number of the phase that started last on these hosts, the ones of a batch; 0 where none has."""
+    return _last[0].number if _last and (_last[0].first is None or _last[0].first in hosts) else 0
 
 
 def phase_began(number: int, now: float) -> float:

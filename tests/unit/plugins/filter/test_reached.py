@@ -22,7 +22,7 @@ def watched() -> t.Iterator[None]:
 
 
 def test_any_phase_may_have_started_where_nobody_watches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_reached, "_watched", [])
+    monkeypatch.setattr(_reached, "_last", [_reached.UNWATCHED])
     assert ["backup", "verify"][: reached({"index": 1, "hosts": ["web1"]})] == ["backup", "verify"]
 
 
