@@ -4,6 +4,7 @@
 """Measures what a rollback costs, beside other ways to do it: make bench, or python tests/benchmarks/bench.py
 
 ROUNDS (7), HOSTS (1,10) and SIZES (10,100,1000) in the environment choose how much; docs/performance.md tells of them.
+Each round is kept in .cache/bench/rounds.json until the whole is written: stopped or asked for more, it goes on there.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from bench_engine import history_share, kept_answers, load_plans, simulated, wai
 from bench_figures import CONTENDERS, Figures
 from bench_page import page
 from bench_plot import plot
-from bench_rig import MEASURES, Rig, Round, WrongEnd, pyinfra
+from bench_rig import MEASURES, Rig, Round, WrongEnd, pyinfra, rig_name
 from fleet import Fleet
 from hosts import NoHosts
 
@@ -35,6 +36,9 @@ ROOT = HERE.parents[1]
 
 WHOLE = {"ROUNDS": "7", "HOSTS": "1,10", "SIZES": "10,100,1000"}
 ROUNDS_OF_ENGINE = 3  # where more take too long, as with a thousand hosts, there is one
+
+
+KEPT = ROOT / ".cache" / "bench" / "rounds.json"
 
 
 def chosen(name: str) -> list[int]:
@@ -64,7 +68,8 @@ def machine() -> dict[str, str]:
         ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     return {
-        "measured on": f"{time.strftime('%Y-%m-%d')}, at commit {commit.stdout.strip() or 'unknown'}",
+        "measured on": time.strftime("%Y-%m-%d"),
+        "commit": commit.stdout.strip() or "unknown",
         "cores": f"{len(os.sched_getaffinity(0))} of {model.strip() or platform.machine()}",
         "memory": f"{memory:.0f} GiB",
         "load when it began": f"{os.getloadavg()[0]:.1f}",
@@ -76,55 +81,101 @@ def machine() -> dict[str, str]:
     }
 
 
-def rounds_of(rig: Rig, rounds: int, found: dict[str, dict[str, t.Any]]) -> None:
-    """Each contender in each round, into ``found``; another one begins each time."""
-    found.update({contender: {} for contender in CONTENDERS})
+def begun(rounds: int) -> Figures:
+    """The figures of earlier calls at the same commit, or those to begin with."""
+    new: Figures = {"rounds": rounds, "machine": machine(), "rigs": {}, "engine": {}, "history": {}}
+    if not KEPT.exists():
+        return new
+    kept = t.cast("Figures", json.loads(KEPT.read_text()))
+    if (kept["rounds"], kept["machine"]["commit"]) != (rounds, new["machine"]["commit"]):
+        return new
+    say(f"It goes on from the rounds in {KEPT}; remove it to begin anew.")
+    return kept
+
+
+def keep(figures: Figures) -> None:
+    """Keep what was measured until now, so that whatever ends it loses one round at most."""
+    KEPT.parent.mkdir(parents=True, exist_ok=True)
+    half = KEPT.with_suffix(".new")
+    half.write_text(json.dumps(figures, indent=1) + "\n")
+    half.replace(KEPT)
+
+
+def had(spent: t.Mapping[str, t.Sized]) -> int:
+    """How many rounds there are of something."""
+    return len(spent.get("total", ()))
+
+
+def of_engine(size: int, rounds: int) -> int:
+    """How many rounds there are to be of so many simulated hosts."""
+    return 1 if size >= 1000 else min(rounds, ROUNDS_OF_ENGINE)
+
+
+def rounds_of(rig: Rig, figures: Figures) -> None:
+    """Each contender in each round; another one begins each time."""
+    found, rounds = figures["rigs"].setdefault(rig.name, {}), figures["rounds"]
     for number in range(rounds):
         first = number % len(CONTENDERS)
         for contender in CONTENDERS[first:] + CONTENDERS[:first]:
+            if had(found.setdefault(contender, {})) > number:
+                continue
             one = rig.round(contender)
             note(found[contender], one, MEASURES)
             if contender == "ours":
                 steps = rig.steps()
                 note(found["ours"].setdefault("steps", {}), steps, steps)
+            keep(figures)
             shown = f"downtime {one['downtime']:.2f} s, total {one['total']:.1f} s, CPU {one['cpu']:.1f} s"
             say(f"{rig.name}, round {number + 1} of {rounds}: {contender}: {shown}")
 
 
-def engine_of(rig: Rig, sizes: t.Iterable[int], rounds: int, found: dict[str, dict[str, list[float]]]) -> None:
-    """Ours on simulated hosts, which answer as the one of this rig, into ``found``."""
+def history_of(rig: Rig, figures: Figures) -> None:
+    """What the history takes of a rollback of real hosts."""
+    spent = figures["history"].setdefault(rig.name, {})
+    while had(spent) < min(figures["rounds"], ROUNDS_OF_ENGINE):
+        note(spent, history_share(rig), ("opening", "observer", "total", "share"))
+        keep(figures)
+    say(f"{rig.name}: the history took {spent['share']} of the total")
+
+
+def engine_of(rig: Rig, sizes: t.Iterable[int], figures: Figures) -> None:
+    """Ours on simulated hosts, which answer as the one of this rig."""
     answers = kept_answers(rig)
     say(f"a host took {waited(answers):.1f} s for {len(answers.read_text().splitlines())} answers")
     for size in sizes:
-        for _round in range(1 if size >= 1000 else min(rounds, ROUNDS_OF_ENGINE)):
+        spent = figures["engine"].setdefault(str(size), {})
+        while had(spent) < of_engine(size, figures["rounds"]):
             one: Round = simulated(rig, answers, size)
-            note(found.setdefault(str(size), {}), one, [name for name in MEASURES if name != "downtime"])
+            note(spent, one, [name for name in MEASURES if name != "downtime"])
+            keep(figures)
             cpu = one["cpu"] / size
             say(f"{size} simulated hosts: total {one['total']:.1f} s, CPU {cpu:.2f} s a host, {one['memory']:.0f} MB")
 
 
 def bench(figures: Figures, counts: t.Sequence[int], sizes: t.Sequence[int], place: Path) -> None:
-    """Measure all of it, as many rounds as ``figures`` say, into them."""
+    """Measure what is missing in ``figures``, as many rounds as they say, into them."""
     rounds = figures["rounds"]
     # first that which answers are kept of, in the end the largest number on one database
     rigs = [(count, False) for count in sorted({*counts, *([1] if sizes else [])})]
     rigs += [(max(counts), True)] if counts and max(counts) > 1 else []
     for count, shared in rigs:
+        simulate = [size for size in sizes if had(figures["engine"].get(str(size), {})) < of_engine(size, rounds)]
+        simulate = simulate if (count, shared) == (1, False) else []
+        kept = had(figures["history"].get(rig_name(count, shared), {}))
+        if not simulate and (count not in counts or kept >= min(rounds, ROUNDS_OF_ENGINE)):
+            continue
         below = Path(tempfile.mkdtemp(prefix="r", dir=place))
         say(f"{count} hosts boot, and the app is put on them")
         fleet = Fleet(below, count, shared)
         try:
             rig = Rig(fleet, below)
             if count in counts:
-                rounds_of(rig, rounds, figures["rigs"].setdefault(rig.name, {}))
-                spent = figures["history"].setdefault(rig.name, {})
-                for _round in range(min(rounds, ROUNDS_OF_ENGINE)):
-                    note(spent, history_share(rig), ("opening", "observer", "total", "share"))
-                say(f"{rig.name}: the history took {spent['share']} of the total")
+                rounds_of(rig, figures)
+                history_of(rig, figures)
             if count == 1 and not shared:
                 figures["plans"] = load_plans(rig)
-                if sizes:
-                    engine_of(rig, sizes, rounds, figures["engine"])
+            if simulate:
+                engine_of(rig, simulate, figures)
         finally:
             fleet.close()
 
@@ -140,15 +191,11 @@ def main() -> int:
     page_to, json_to = (ROOT / "docs", HERE) if whole else [ROOT / ".cache" / "bench"] * 2
     place = Path(tempfile.mkdtemp(prefix="bench-"))
     began = time.monotonic()
-    figures: Figures = {"rounds": rounds, "machine": machine(), "rigs": {}, "engine": {}, "history": {}}
+    figures = begun(rounds)
     try:
         bench(figures, counts, sizes, place)
     except (WrongEnd, NoHosts) as exc:
         print(exc, file=sys.stderr)
-        if figures["rigs"] or figures["engine"]:  # of hours, perhaps
-            half = ROOT / ".cache" / "bench" / "unfinished.json"
-            half.write_text(json.dumps(figures, indent=1) + "\n")
-            say(f"What was measured until then is in {half}.")
         return 1
     finally:
         shutil.rmtree(place, ignore_errors=True)
@@ -156,6 +203,8 @@ def main() -> int:
     (json_to / "recorded.json").write_text(json.dumps(figures, indent=1) + "\n")
     (page_to / "performance.md").write_text(page(figures))
     (page_to / "performance.svg").write_text(plot(figures))
+    if whole:
+        KEPT.unlink()
     say(f"Wrote {page_to / 'performance.md'} after {(time.monotonic() - began) / 60:.0f} minutes.")
     return 0
 

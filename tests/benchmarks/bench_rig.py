@@ -58,7 +58,7 @@ class Rig:
     def __init__(self, fleet: Fleet, place: Path) -> None:
         self.fleet = fleet
         self.place = place
-        self.name = f"{'postgresql' if fleet.shared else 'sqlite'}-{len(fleet.hosts)}"
+        self.name = rig_name(len(fleet.hosts), fleet.shared)
         fleet.each(lambda one: one.sh("rm -rf /usr/ansiballz"))
         self.addresses = {name: one.address for name, one in fleet.hosts.items()}
         self.key = next(iter(fleet.hosts.values())).key
@@ -196,6 +196,11 @@ class Rig:
                 'GROUP BY step, "index" ORDER BY min(started)'
             )
             return {name: round(seconds, 2) for name, seconds in database.execute(query, (run,))}
+
+
+def rig_name(count: int, shared: bool) -> str:
+    """What the figures of so many hosts are under."""
+    return f"{'postgresql' if shared else 'sqlite'}-{count}"
 
 
 def reached(fleet: Fleet) -> dict[str, dict[str, t.Any]]:
