@@ -41,6 +41,21 @@ def _undocumented(options, where=""):
         yield from _undocumented(option.get("options") or {}, f"{where}{name}.")
 
 
+def _tasks(role):
+    """Each task of the role, those in blocks by themselves."""
+    left = [
+        task for file in (ROOT / "roles" / role / "tasks").glob("*.yml") for task in yaml.safe_load(file.read_text())
+    ]
+    while left:
+        task = left.pop()
+        left += [inner for part in ("block", "rescue", "always") for inner in task.pop(part, [])]
+        yield task
+
+
+def _words(value):
+    return set(re.findall(r"\w+", str(value)))
+
+
 def test_every_phase_has_a_role():
     assert set(PHASES) <= set(ROLES)
 
@@ -111,3 +126,13 @@ def test_variables_that_all_phases_share_are_named_where_they_count(role):
 def test_every_option_says_what_it_is(role):
     found = {entry_point: list(_undocumented(_options(role, entry_point))) for entry_point in _entry_points(role)}
     assert {entry_point: names for entry_point, names in found.items() if names} == {}
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_what_looks_at_all_hosts_is_worked_out_once(role):
+    """A thousand hosts that each look at a thousand would take hours, in a failure too."""
+    variables = _read(role, "vars/main.yml")
+    looking = {"hostvars"}
+    while more := {name for name, value in variables.items() if name not in looking and looking & _words(value)}:
+        looking |= more
+    assert [task["name"] for task in _tasks(role) if looking & _words(task) and not task.get("run_once")] == []
