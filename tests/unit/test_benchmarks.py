@@ -21,6 +21,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "integration"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks" / "callbacks"))
+import bench
 import bench_figures as figures_of
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history import Store
 from ansible_collections.changeops.rollback.plugins.plugin_utils._history_schema import RUNS
@@ -317,3 +318,35 @@ def test_steps_are_those_of_the_last_run_over_all_hosts(tmp_path):
     rig = Rig.__new__(Rig)
     rig.place = tmp_path
     assert rig.steps() == {"main service_stop": 3.5}
+
+
+class Tiring:
+    """A rig whose contenders cost as much as there were rounds before, and which is stopped in the fourth."""
+
+    name = "sqlite-1"
+    tried = 0
+
+    def round(self, contender):
+        self.tried += 1
+        if self.tried == 4:
+            raise KeyboardInterrupt
+        return dict.fromkeys(("downtime", "total", "cpu", "memory", "largest"), self.tried)
+
+    def steps(self):
+        return {"main verify": 3.0}
+
+
+def test_bench_that_was_stopped_goes_on_with_what_it_has(tmp_path, monkeypatch):
+    monkeypatch.setattr(bench, "KEPT", tmp_path / "kept" / "rounds.json")
+    monkeypatch.setattr(bench, "machine", lambda: {"commit": "1234567"})
+    rig = Tiring()
+    with pytest.raises(KeyboardInterrupt):
+        bench.rounds_of(rig, bench.begun(2))
+    again = bench.begun(2)
+    bench.rounds_of(rig, again)
+    totals = {contender: again["rigs"]["sqlite-1"][contender]["total"] for contender in figures_of.CONTENDERS}
+    assert totals == {"script": [1, 9], "pyinfra": [2, 6], "playbook": [3, 7], "ours": [5, 8]}
+    assert bench.begun(2) == again
+    assert bench.begun(3)["rigs"] == {}, "of other rounds"
+    monkeypatch.setattr(bench, "machine", lambda: {"commit": "7654321"})
+    assert bench.begun(2)["rigs"] == {}, "of another commit"
