@@ -33,7 +33,8 @@ def can_undo(ctx: Context) -> Report:
     there = (kept_in(ctx) / MANIFEST).exists()
     if not there and (noted.get("elsewhere") or noted.get("done_by")):
         return Report(
-            f"The database {noted['database']} was downgraded from another host, which has to put it back.", facts=facts
+            f"The database {noted['database']} was downgraded from another host, which has to put it back.",
+            facts={**facts, "elsewhere": True},
         )
     name = noted["database"] if noted["kind"] else os.path.realpath(noted["database"])
     try:

@@ -203,9 +203,14 @@ identity:
   description:
     - The same on all hosts that share this database, and on no other.
     - Empty where that cannot be told, as for SQLite, whose file is known on its own host only.
-  returned: for O(step=preflight)
+  returned: for O(step=preflight) and O(step=can_undo)
   type: str
   sample: postgresql 1795599123456789/16385/"public"."alembic_version"
+elsewhere:
+  description: That another host, which downgraded the database, is the one to put it back.
+  returned: for O(step=can_undo), where that is so
+  type: bool
+  sample: true
 destroys:
   description: What the downgrade is going to destroy, and has therefore to export.
   returned: for O(step=preflight) and O(step=rehearse), when there is something to do
