@@ -55,7 +55,11 @@ names for some hosts only, and no barrier could stand between two of them. So we
   fork and its end cost 24 ms besides what is done in it, half of that in the kernel. That is 1.0 s for each host; the
   tasks that include the phases are 0.5 s, the checks of options 0.3 s. Below 0.9 s there could be 20 forks at most,
   that is one task that proves all phases at once. (os.times and cProfile in the workers, 10 to 250 simulated hosts.)
+  With 1,000 hosts the main process has six times the memory that it has with 100, and a fork copies its page tables: by
+  itself 9 ms of a process with 100 MB, 100 ms with 680 MB. So it grows. Facts and results are 17 KB a host; what the
+  rest is was not found yet.
   Python's garbage collector is no part of it: without it, or with all frozen before the first fork, it is the same.
+- *Controller memory* is that of the main process and of as many forks as `forks` in `ansible.cfg` allows.
 - *Total*: of a run on one host three seconds are the watch after the start, four to five prove all phases before the
   stop, and the rest is the plan, the locks and the tables of how the app stands before and after. The script has none
   of that.

@@ -65,7 +65,7 @@ def lines(parent: ET.Element, top: float, title: str, points: t.Sequence[tuple[f
     for part in (0, 0.5, 1):
         y = round(bottom - GRAPH * part, 1)
         _add(parent, "line", x1=float(LEFT), y1=y, x2=float(WIDTH - 20), y2=y, stroke=FAINT)
-        _add(parent, "text", f"{most * part:.3g}", x=float(LEFT - 8), y=y + 4, text_anchor="end")
+        _add(parent, "text", figure(most * part), x=float(LEFT - 8), y=y + 4, text_anchor="end")
     path = " ".join(
         f"{'L' if number else 'M'}{x:g} {y:g}" for number, (x, y) in enumerate(at(*point) for point in points)
     )
@@ -73,9 +73,14 @@ def lines(parent: ET.Element, top: float, title: str, points: t.Sequence[tuple[f
     for size, value in points:
         x, y = at(size, value)
         _add(parent, "circle", cx=x, cy=y, r=4, fill=COLOURS["ours"])
-        _add(parent, "text", f"{value:.3g} {unit}", x=x, y=y - 10, text_anchor="middle")
+        _add(parent, "text", f"{figure(value)} {unit}", x=x, y=y - 10, text_anchor="middle")
         _add(parent, "text", f"{size:,.0f} hosts", x=x, y=bottom + 16, text_anchor="middle")
     return bottom + 40
+
+
+def figure(value: float) -> str:
+    """With three digits, and all of those before the point."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def plot(figures: Figures) -> str:

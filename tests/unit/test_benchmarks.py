@@ -28,7 +28,7 @@ from ansible_collections.changeops.rollback.plugins.plugin_utils._history_schema
 from bench_answers import asked
 from bench_history import Clock
 from bench_page import page
-from bench_plot import plot, round_above
+from bench_plot import figure, plot, round_above
 from bench_probe import downtime, probe
 from bench_rig import Rig, faults
 
@@ -129,6 +129,13 @@ def test_plot_has_bars_as_long_as_the_downtimes_and_lines_that_rise_with_the_fig
 @pytest.mark.parametrize(("value", "above"), [(0.8, 1), (0.95, 2), (120, 200), (250, 500), (9.5, 20), (0, 1)])
 def test_axis_ends_with_a_round_figure(value, above):
     assert round_above(value) == above
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(0, "0"), (2.5517, "2.55"), (50.0, "50"), (284.4, "284"), (2559.2, "2,559"), (5e3, "5,000")]
+)
+def test_figures_of_the_plot_are_written_out(value, shown):
+    assert figure(value) == shown
 
 
 def test_names_in_figures_are_no_markup():
