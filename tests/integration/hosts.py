@@ -96,7 +96,7 @@ class Host:
             raise NoHosts(f"podman cannot start a test host here: {started.stderr}")
         try:
             self.wait_until_booted()
-            self.sh(KEEP_BYTECODE, stdin=(HOSTS / "sitecustomize.py").read_text())
+            self.sh(KEEP_BYTECODE, stdin=(HOSTS / "keep_bytecode.py").read_text())
             for account in ("root", "deploy"):
                 home = f"~{account}/.ssh"
                 self.sh(

@@ -223,7 +223,8 @@ def harmed(ops: Ops, shop: Shop, word: str) -> None:
     """Have the app's own interpreter, which preflight starts ahead, come to harm."""
     names = {"database": str(shop.database), "slow": str(ops.slow), "reached": str(ops.reached)}
     [packages] = shop.repo.glob(".venv/lib/python*/site-packages")
-    (packages / "sitecustomize.py").write_text(IN_THE_MIDDLE.format(**names))
+    (packages / "harm.py").write_text(IN_THE_MIDDLE.format(**names))
+    (packages / "harm.pth").write_text("import harm\n")
     ops.slow.write_text(word)
 
 
