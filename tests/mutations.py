@@ -78,9 +78,9 @@ MUTATIONS = [
     ),
     Mutation(
         "barrier between phases",
-        "roles/run/tasks/phases.yml",
-        'loop: "{{ rollback_plan.batches }}"',
-        'loop: "{{ ansible_play_hosts_all | batch(1) }}"',
+        "plugins/plugin_utils/_batches.py",
+        "return batches",
+        "return [[host] for host in hosts]",
         f"{ORDER}::test_no_host_starts_a_phase_before_every_host_has_finished_the_one_before",
     ),
     Mutation(
@@ -92,9 +92,9 @@ MUTATIONS = [
     ),
     Mutation(
         "barrier before and after the downgrade",
-        "roles/run/tasks/phases.yml",
-        'loop: "{{ rollback_plan.batches }}"',
-        'loop: "{{ ansible_play_hosts_all | batch(1) }}"',
+        "plugins/plugin_utils/_batches.py",
+        "return batches",
+        "return [[host] for host in hosts]",
         f"{FLEET}::test_every_app_is_down_during_the_one_downgrade",
     ),
     Mutation(

@@ -136,3 +136,12 @@ def test_what_looks_at_all_hosts_is_worked_out_once(role):
     while more := {name for name, value in variables.items() if name not in looking and looking & _words(value)}:
         looking |= more
     assert [task["name"] for task in _tasks(role) if looking & _words(task) and not task.get("run_once")] == []
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_no_host_loops_over_what_names_all_hosts(role):
+    """Each host gives what it loops over back to the main process, which would have all names from each of them."""
+    loops = {task["name"]: str(task["loop"]) for task in _tasks(role) if "loop" in task and not task.get("run_once")}
+    naming = [name for name, loop in loops.items() if re.search(r"\b(batches|rollback_plan\.phases)\b", loop)]
+    numbers = "length", "attribute='index'"
+    assert [name for name in naming if not any(number in loops[name] for number in numbers)] == []
