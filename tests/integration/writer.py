@@ -40,7 +40,7 @@ def main() -> None:
                 total = 500_000 + number
                 entered = post(f"/invoices/{invoice['id']}/total", {"total": total})
                 print(json.dumps([invoice["id"], invoice["number"], total if entered else None]), file=log)
-            time.sleep(0.2)
+            time.sleep(0.5)
 
 
 if __name__ == "__main__":
