@@ -55,11 +55,11 @@ names for some hosts only, and no barrier could stand between two of them. So we
   fork and its end cost 24 ms besides what is done in it, half of that in the kernel. That is 1.0 s for each host; the
   tasks that include the phases are 0.5 s, the checks of options 0.3 s. Below 0.9 s there could be 20 forks at most,
   that is one task that proves all phases at once. (os.times and cProfile in the workers, 10 to 250 simulated hosts.)
-  With 1,000 hosts the main process had six times the memory that it has with 100, and a fork copies its page tables: by
-  itself 9 ms of a process with 100 MB, 100 ms with 680 MB. What grew with the square of the hosts was the loop over
-  batches: each host gave the names of its whole batch back, 41 MB of 209 with 400 hosts, 3 of 127 with 200. It loops over
-  numbers since the table was recorded: with 400 hosts 177 MB in place of 216, and 2.9 s CPU for each in place of 3.2. The
-  rest is 0.25 MB a host, with 200 as with 400. (Resident memory at the start of each task.)
+  With 1,000 hosts the main process had six times the memory that it has with 100, and a fork copies its page tables:
+  by itself 9 ms of a process with 100 MB, 100 ms with 680 MB. What grew with the square of the hosts was the loop
+  over batches: each host gave the names of its whole batch back, 41 MB of 209 with 400 hosts, 3 of 127 with 200. It
+  loops over numbers since the table was recorded: with 400 hosts 177 MB in place of 216, and 2.9 s CPU for each in
+  place of 3.2. The rest is 0.25 MB a host, with 200 as with 400. (Resident memory at the start of each task.)
   Python's garbage collector is no part of it: without it, or with all frozen before the first fork, it is the same.
 - *Controller memory* is that of the main process and of as many forks as `forks` in `ansible.cfg` allows.
 - *Total*: of a run on one host three seconds are the watch after the start, four to five prove all phases before the
