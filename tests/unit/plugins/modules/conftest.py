@@ -69,10 +69,12 @@ def free_port():
 
 
 @pytest.fixture(scope="module")
-def bytecode(tmp_path_factory):
-    """Compile SQLAlchemy once for all tests of a module."""
+def forked_alembic():
+    """Start the driver of Alembic in forks, which need not import Alembic anew."""
+    from ansible_collections.changeops.rollback.tests.unit.plugins.modules.forked_alembic import Commands, start_forked
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path_factory.mktemp("bytecode")))
+        patch.setattr(Commands, "_start", start_forked)
         yield
 
 

@@ -14,7 +14,7 @@ from ansible_collections.changeops.rollback.tests.unit.plugins.modules.alembic_p
 from ansible_collections.changeops.rollback.tests.unit.plugins.modules.alembic_shop import INI, Shop
 from ansible_collections.changeops.rollback.tests.unit.refusals import Refusal
 
-pytestmark = pytest.mark.usefixtures("bytecode")
+pytestmark = pytest.mark.usefixtures("forked_alembic")
 
 # old - new - a1 ---- m      b2 depends on new; each has a table of its own with a row that only the app could write
 #             b1 - b2 -

@@ -19,7 +19,7 @@ from ansible_collections.changeops.rollback.plugins.module_utils._command import
 from ansible_collections.changeops.rollback.plugins.module_utils._restore_point import RestorePoint
 from ansible_collections.changeops.rollback.tests.unit.plugins.modules.alembic_shop import ADD, DROP, VALUES, Shop
 
-pytestmark = pytest.mark.usefixtures("bytecode")
+pytestmark = pytest.mark.usefixtures("forked_alembic")
 
 BATCH = (
     'with op.batch_alter_table("invoices") as batch:\n        batch.{0}("total"{1})\n'

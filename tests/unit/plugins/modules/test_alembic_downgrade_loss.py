@@ -15,7 +15,7 @@ from ansible_collections.changeops.rollback.tests.unit.plugins.modules.alembic_p
 from ansible_collections.changeops.rollback.tests.unit.plugins.modules.alembic_shop import Shop
 from ansible_collections.changeops.rollback.tests.unit.refusals import Refusal
 
-pytestmark = pytest.mark.usefixtures("bytecode")
+pytestmark = pytest.mark.usefixtures("forked_alembic")
 
 ADD, DROP = "ALTER TABLE invoices ADD total int", "ALTER TABLE invoices DROP COLUMN total"
 TOTAL = "UPDATE invoices SET total = 5 WHERE id < 3"

@@ -22,7 +22,7 @@ from ansible_collections.changeops.rollback.plugins.module_utils._command import
 from ansible_collections.changeops.rollback.tests.unit.plugins.modules.alembic_shop import DROP, Shop
 from ansible_collections.changeops.rollback.tests.unit.refusals import Refusal
 
-pytestmark = pytest.mark.usefixtures("bytecode")
+pytestmark = pytest.mark.usefixtures("forked_alembic")
 
 
 @pytest.mark.parametrize("journal", ["delete", "wal"])

@@ -19,8 +19,6 @@ from ansible_collections.changeops.rollback.plugins.module_utils._command import
 from ansible_collections.changeops.rollback.tests.unit.plugins.modules.alembic_shop import ENV, INI, Shop
 from ansible_collections.changeops.rollback.tests.unit.refusals import Refusal
 
-pytestmark = pytest.mark.usefixtures("bytecode")
-
 LOGGING = INI[INI.index("[loggers]") :]
 
 
@@ -152,7 +150,6 @@ def test_nothing_is_compiled_into_the_apps_environment(tmp_path, monkeypatch, co
     if compiled:
         compileall.compile_dir(site, quiet=1)
     before = sorted(site.rglob("*"))
-    monkeypatch.delenv("PYTHONPYCACHEPREFIX")
     monkeypatch.setenv("PYTHONPATH", str(site))
     shop.run("preflight")
     assert sorted(site.rglob("*")) == before

@@ -24,7 +24,7 @@ from ansible_collections.changeops.rollback.tests.unit.plugins.modules.alembic_s
 from ansible_collections.changeops.rollback.tests.unit.plugins.modules.git_work_tree import Repo, snapshot
 from ansible_collections.changeops.rollback.tests.unit.refusals import Refusal
 
-pytestmark = pytest.mark.usefixtures("bytecode")
+pytestmark = pytest.mark.usefixtures("forked_alembic")
 
 # The app of the earlier release. It writes a row when it starts, and notes what it sees.
 APP = """

@@ -16,7 +16,7 @@ pytest.importorskip("alembic")
 from ansible_collections.changeops.rollback.tests.unit.plugins.modules.alembic_pg import PgShop
 from ansible_collections.changeops.rollback.tests.unit.plugins.modules.alembic_shop import Shop
 
-pytestmark = pytest.mark.usefixtures("bytecode")
+pytestmark = pytest.mark.usefixtures("forked_alembic")
 
 ORDERS, DRAFTS, CUSTOMERS = 600_000, 150_000, 250_000
 SETUP = [

@@ -21,7 +21,7 @@ from ansible_collections.changeops.rollback.plugins.module_utils._command import
 from ansible_collections.changeops.rollback.tests.unit.plugins.modules.alembic_my import ACCEPTED, MyShop
 from ansible_collections.changeops.rollback.tests.unit.refusals import Refusal
 
-pytestmark = pytest.mark.usefixtures("bytecode")
+pytestmark = pytest.mark.usefixtures("forked_alembic")
 
 # Waits where the migration before it was run, and not only written down.
 SLOW = "import pathlib, time\n    gone = not op.get_bind().exec_driver_sql(\"SHOW TABLES LIKE 'audit'\").first()\n    "

@@ -16,7 +16,7 @@ pytest.importorskip("psycopg")
 from ansible_collections.changeops.rollback.plugins.module_utils._command import PhaseError
 from ansible_collections.changeops.rollback.tests.unit.plugins.modules.alembic_pg import PgShop
 
-pytestmark = pytest.mark.usefixtures("bytecode")
+pytestmark = pytest.mark.usefixtures("forked_alembic")
 
 # A type, and values of it as they stand in SQL.
 TYPES = {
@@ -86,7 +86,7 @@ ALL_TYPES_DOWN = [
 
 
 @pytest.fixture(scope="module", params=["psycopg", "psycopg2", "asyncpg"])
-def round_trip(request, tmp_path_factory, postgresql, bytecode):
+def round_trip(request, tmp_path_factory, postgresql, forked_alembic):
     """What the tables with all types held before the downgrade, in the export, and after recovery."""
     pytest.importorskip(request.param)
     with pytest.MonkeyPatch.context() as patch:
@@ -279,7 +279,7 @@ MIGRATIONS = {
 
 
 @pytest.fixture(scope="module")
-def migrated(tmp_path_factory, postgresql, bytecode):
+def migrated(tmp_path_factory, postgresql, forked_alembic):
     """Everything that was in the tables of ``MIGRATIONS`` before, at the old revision and after recovery."""
     before, up, down, rows = ([line for case in MIGRATIONS.values() for line in case[n]] for n in range(4))
     with pytest.MonkeyPatch.context() as patch:

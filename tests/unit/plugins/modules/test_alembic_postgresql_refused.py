@@ -25,7 +25,7 @@ from ansible_collections.changeops.rollback.plugins.module_utils._command import
 from ansible_collections.changeops.rollback.tests.unit.plugins.modules.alembic_pg import PgShop
 from ansible_collections.changeops.rollback.tests.unit.refusals import Refusal
 
-pytestmark = pytest.mark.usefixtures("bytecode")
+pytestmark = pytest.mark.usefixtures("forked_alembic")
 
 ADD = ["ALTER TABLE invoices ADD total numeric"]
 DROP = ["ALTER TABLE invoices DROP total"]

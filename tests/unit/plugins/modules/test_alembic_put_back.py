@@ -14,7 +14,7 @@ pytest.importorskip("alembic")
 from ansible_collections.changeops.rollback.tests.unit.plugins.modules.alembic_pg import PgShop, statements
 from ansible_collections.changeops.rollback.tests.unit.plugins.modules.alembic_shop import Shop
 
-pytestmark = pytest.mark.usefixtures("bytecode")
+pytestmark = pytest.mark.usefixtures("forked_alembic")
 
 WORDS = {
     "sqlite": {
@@ -320,7 +320,7 @@ CASES = {
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def recovered(request, tmp_path_factory, bytecode):
+def recovered(request, tmp_path_factory, forked_alembic):
     """The database with the tables of ``CASES`` after recovery, its kind, and what was said."""
     before, up, down, rows, since = ([line for case in CASES.values() for line in case[n]] for n in range(5))
     with pytest.MonkeyPatch.context() as patch:

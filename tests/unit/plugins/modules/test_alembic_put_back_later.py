@@ -19,7 +19,7 @@ from ansible_collections.changeops.rollback.tests.unit.plugins.modules.alembic_p
 from ansible_collections.changeops.rollback.tests.unit.plugins.modules.alembic_shop import Shop
 from ansible_collections.changeops.rollback.tests.unit.refusals import Refusal
 
-pytestmark = pytest.mark.usefixtures("bytecode")
+pytestmark = pytest.mark.usefixtures("forked_alembic")
 
 WORDS = {
     "sqlite": ("INTEGER PRIMARY KEY AUTOINCREMENT", "numeric", "blob", "text", "text", "text", "real"),

@@ -14,7 +14,7 @@ from ansible_collections.changeops.rollback.plugins.module_utils._restore_point 
 from ansible_collections.changeops.rollback.tests.unit.plugins.modules.alembic_shop import Shop
 from ansible_collections.changeops.rollback.tests.unit.refusals import Refusal
 
-pytestmark = pytest.mark.usefixtures("bytecode")
+pytestmark = pytest.mark.usefixtures("forked_alembic")
 
 URL = "engine = create_engine('sqlite:///var/' + ('shop.db' if os.path.exists('local') else 'other.db'))"
 

@@ -25,7 +25,7 @@ from ansible_collections.changeops.rollback.tests.unit.plugins.modules.alembic_p
 from ansible_collections.changeops.rollback.tests.unit.plugins.modules.alembic_shop import ADD, DROP, Shop
 from ansible_collections.changeops.rollback.tests.unit.refusals import Refusal
 
-pytestmark = pytest.mark.usefixtures("bytecode")
+pytestmark = pytest.mark.usefixtures("forked_alembic")
 
 
 class Case(t.NamedTuple):
@@ -150,9 +150,10 @@ def test_the_app_goes_on_writing_meanwhile(tmp_path, journal):
     shop.sql(f"PRAGMA journal_mode = {journal}")
     ended = threading.Event()
     wrote = []
+    live = sqlite3.connect(shop.database, timeout=5, check_same_thread=False)
 
     def write():
-        with contextlib.closing(sqlite3.connect(shop.database, timeout=5)) as con:
+        with contextlib.closing(live) as con:
             while not ended.is_set():
                 con.execute("INSERT INTO invoices (name, total) VALUES ('live', 5)")
                 con.commit()

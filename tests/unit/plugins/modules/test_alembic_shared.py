@@ -20,7 +20,7 @@ from ansible_collections.changeops.rollback.tests.unit.plugins.modules.alembic_p
 from ansible_collections.changeops.rollback.tests.unit.plugins.modules.alembic_shop import Shop
 from ansible_collections.changeops.rollback.tests.unit.refusals import Refusal
 
-pytestmark = pytest.mark.usefixtures("bytecode")
+pytestmark = pytest.mark.usefixtures("forked_alembic")
 
 ADD = ["ALTER TABLE invoices ADD total int"]
 DROP = ["ALTER TABLE invoices DROP total"]
