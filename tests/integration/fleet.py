@@ -41,7 +41,7 @@ runuser -u postgres -- psql -qc "CREATE ROLE {USER} LOGIN CREATEDB PASSWORD '{PA
 runuser -u postgres -- createdb --owner={USER} shop
 """
 # A release is built once, on the first host, and each host gets the same.
-SHIP = "tar -C / -cf /ship/app.tar opt etc/uv etc/systemd/system/shop-web.service srv/shop/pristine"
+SHIP = "cd /; tar -cf /ship/app.tar opt etc/uv etc/systemd/system/shop-web.service srv/shop/pristine*"
 UNPACK = "tar -C / -xf /ship/app.tar"
 # Else systemd stops what it runs for that account after its last session, and who logs in meanwhile waits for ten
 # seconds and more.
