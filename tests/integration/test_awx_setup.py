@@ -14,7 +14,7 @@ from pathlib import Path
 import awx_rules
 import pytest
 from awx_server import AWX, TOKEN, serving
-from harness import BIN
+from harness import BIN, HERE
 
 PLAN = "title: {title}\ndate: 2026-11-20\nhosts: shop\n{more}"
 PHASES = "phases:\n- {role: git_revert, vars: {git_revert_commits: [4f1c2e9]}}\n"
@@ -45,7 +45,13 @@ def ops(tmp_path: Path) -> Path:
 
 
 def set_up(ops: Path, variables: dict[str, t.Any], **environ: str) -> subprocess.CompletedProcess[str]:
-    given = {"HOME": str(ops), "PATH": f"{BIN}:{os.environ['PATH']}", "ANSIBLE_INVENTORY": "inventory", **environ}
+    given = {
+        "HOME": str(ops),
+        "PATH": f"{BIN}:{os.environ['PATH']}",
+        "ANSIBLE_CONFIG": str(HERE / "ansible.cfg"),
+        "ANSIBLE_INVENTORY": "inventory",
+        **environ,
+    }
     command = [str(BIN / "ansible-playbook"), "changeops.rollback.awx_setup", "-v", "-e", json.dumps(variables)]
     return subprocess.run(command, cwd=ops, env=given, capture_output=True, text=True, check=False)
 

@@ -247,7 +247,7 @@ def write(ops: Path, given: Given) -> None:
     """The user's own repository."""
     (ops / "changes").mkdir()
     (ops / "inventory").mkdir()
-    (ops / "ansible.cfg").write_text("[defaults]\ninventory = inventory\n")
+    (ops / "ansible.cfg").write_text("[defaults]\ninventory = inventory\ninternal_poll_interval = 0.02\n")
     (ops / "inventory" / "hosts.json").write_text(json.dumps(INVENTORY))
     (ops / "rollback.yml").write_text("- ansible.builtin.import_playbook: changeops.rollback.rollback\n")
     if given.plan is not None:

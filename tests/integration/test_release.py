@@ -54,7 +54,8 @@ class Fleet:
         (self.root / "changes" / "C001.yml").write_text(yaml.safe_dump(plan, sort_keys=False))
 
     def rollback(self) -> tuple[int, str]:
-        environ = {**os.environ, "HOME": str(self.root), "ANSIBLE_NOCOLOR": "1"}
+        config = {"ANSIBLE_CONFIG": str(HERE / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
+        environ = {**os.environ, "HOME": str(self.root), **config}
         argv = [BIN / "ansible-playbook", "-i", "hosts.yml", "changeops.rollback.rollback", "-e", "change=C001"]
         done = subprocess.run(argv, cwd=self.root, env=environ, capture_output=True, text=True, check=False)
         print(done.stdout, done.stderr)

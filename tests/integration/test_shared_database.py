@@ -91,6 +91,7 @@ class Fleet:
                 **os.environ,
                 "PATH": f"{BIN}:{os.environ['PATH']}",
                 "ANSIBLE_COLLECTIONS_PATH": str(HERE / "collections"),
+                "ANSIBLE_CONFIG": str(HERE / "ansible.cfg"),
                 "ANSIBLE_NOCOLOR": "1",
                 "HOME": str(self.root),
                 "PYTHONHASHSEED": "2",  # a set of these hosts has web2 before web1
