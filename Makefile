@@ -4,7 +4,7 @@
 #
 # PYTHON=python3.12 chooses the interpreter for .venv, ANSIBLE_CORE='ansible-core==2.20.*' the Ansible.
 
-.PHONY: bench demo demo-stop docs faults lint molecule test test-newest tools units
+.PHONY: bench bench-check demo demo-stop docs faults lint molecule test test-newest tools units
 export ANSIBLE_CORE PYTHON
 # where it is set, each command would compile all of Ansible anew
 unexport PYTHONDONTWRITEBYTECODE
@@ -42,7 +42,6 @@ units: tools
 # Three workers for two cores: a test that waits, for a host or until something is given up, leaves its core to another.
 test: tools
 	@$(MAKE) --no-print-directory --jobs 3 --output-sync=target lint units molecule
-	@$(IN_VENV) pytest tests/benchmarks # by itself, since it measures
 	@$(IN_VENV) pytest -n 3 --dist worksteal --durations 20 $(ON_HOSTS:%=--ignore=%)
 
 # Each role alone on real hosts and a whole rollback, or one of them: make molecule ROLE=git_revert
@@ -57,6 +56,10 @@ faults: tools
 # What it costs beside other ways, docs/performance.md, hours; or some of it: make bench ROUNDS=1 HOSTS=1 SIZES=
 bench: tools
 	@$(IN_VENV) python tests/benchmarks/bench.py
+
+# Whether that has grown by half, two minutes of a machine that does nothing else
+bench-check: tools
+	@$(IN_VENV) pytest tests/benchmarks
 
 # What is newer than that: the newest ansible-core and its Python, and each newer Python that a host may have.
 test-newest: export VENV := .venv-newest
