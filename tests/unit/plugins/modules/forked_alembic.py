@@ -40,9 +40,9 @@ def compiled(self, data, path, *, _optimize=-1):
 
 
 def start_forked(self: Commands, args: list[str], shown: str, **kw: t.Any) -> t.Any:
-    """As `Commands._start`, for the driver as for all else."""
+    """As `Commands._start`. The driver is forked, but where it would run as another account."""
     driver = args[0] == sys.executable and os.path.isdir(os.path.join(args[1], "changeops_alembic"))
-    if driver and not _sqlite_is_open():
+    if driver and not kw.get("preexec_fn") and not _sqlite_is_open():
         kw["preexec_fn"] = lambda: _be_driver(args, kw["env"], kw.get("pass_fds", ()))
     return start(self, args, shown, **kw)
 
