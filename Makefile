@@ -42,7 +42,7 @@ units: tools
 # Three workers for two cores: a test that waits, for a host or until something is given up, leaves its core to another.
 test: tools
 	@$(MAKE) --no-print-directory --jobs 3 --output-sync=target lint units molecule
-	@$(IN_VENV) pytest -n 3 --dist worksteal --durations 20 $(ON_HOSTS:%=--ignore=%)
+	@$(IN_VENV) pytest -n 3 --maxschedchunk 1 --durations 20 $(ON_HOSTS:%=--ignore=%)
 
 # Each role alone on real hosts and a whole rollback, or one of them: make molecule ROLE=git_revert
 molecule: tools
@@ -51,7 +51,7 @@ molecule: tools
 # Each case of docs/reliability.md, hours of work; or the short matrix, or some: make faults FAULTS=short, ONLY='verify and SIGKILL'
 faults: export FAULTS ?= all
 faults: tools
-	@$(IN_VENV) pytest -n 3 --dist worksteal tests/integration/test_fault_matrix.py $(if $(ONLY),-k '$(ONLY)')
+	@$(IN_VENV) pytest -n 3 --maxschedchunk 1 tests/integration/test_fault_matrix.py $(if $(ONLY),-k '$(ONLY)')
 
 # What it costs beside other ways, docs/performance.md, hours; or some of it: make bench ROUNDS=1 HOSTS=1 SIZES=
 bench: tools
@@ -71,4 +71,4 @@ test-newest:
 	@tests/bootstrap dev
 	@tests/system-packages
 	@tests/ansible-test units $(ON_HOSTS)
-	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" pytest -n 3 --dist worksteal $(ON_HOSTS:%=--ignore=%) $(ONCE:%=--ignore=%)
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" pytest -n 3 --maxschedchunk 1 $(ON_HOSTS:%=--ignore=%) $(ONCE:%=--ignore=%)

@@ -18,7 +18,7 @@ from fault_summary import FaultSummary
 from fleet import Fleet, FleetOps
 from harness import ROWS, Ops, Shop, deploy
 from hosts import Host, NoHosts, host
-from systemd_shop import SystemdShop
+from systemd_shop import SHIP, SystemdShop
 from systemd_units import COLLECTION, ROOT, Systemd
 
 from awx import Awx
@@ -28,10 +28,10 @@ NUMBERS = itertools.count()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Tell at the end how the cases of the fault matrix ended; pack each module, compile each template once for all."""
+    """Tell at the end how the cases of the fault matrix ended; let the workers have in common what is made once."""
     config.pluginmanager.register(FaultSummary(), "fault-summary")
     os.environ["ANSIBLE_CALLBACK_PLUGINS"] = str(Path(__file__).parent / "callbacks")
-    for name in {"MODULES_ONCE", "TEMPLATES_ONCE"} - {*os.environ}:  # those whom xdist starts find them there
+    for name in {"MODULES_ONCE", "TEMPLATES_ONCE", "APP_ONCE"} - {*os.environ}:  # xdist's workers find them there
         once = tempfile.TemporaryDirectory(prefix="changeops-once-")
         config.add_cleanup(once.cleanup)
         os.environ[name] = once.name
@@ -92,18 +92,24 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def systemd_host(keys: Path) -> t.Iterator[Host]:
+def ship() -> Path:
+    """Where the app is for hosts that are to have it; all workers have the same directory."""
+    return Path(os.environ["APP_ONCE"])
+
+
+@pytest.fixture(scope="session")
+def systemd_host(keys: Path, ship: Path) -> t.Iterator[Host]:
     """A test host with systemd, shared by the session: leave it as it was found."""
     try:
-        with host("web1", keys) as one:
+        with host("web1", keys, [f"{ship}:{SHIP}"]) as one:
             yield one
     except NoHosts as exc:
         pytest.skip(str(exc))
 
 
 @pytest.fixture(scope="session")
-def deployed_shop(systemd_host: Host) -> SystemdShop:
-    return SystemdShop(systemd_host)
+def deployed_shop(systemd_host: Host, ship: Path) -> SystemdShop:
+    return SystemdShop(systemd_host, ship)
 
 
 @pytest.fixture
@@ -114,9 +120,9 @@ def systemd_shop(deployed_shop: SystemdShop) -> SystemdShop:
 
 
 @pytest.fixture(scope="session")
-def deployed_fleet(keys: Path) -> t.Iterator[Fleet]:
+def deployed_fleet(keys: Path, ship: Path) -> t.Iterator[Fleet]:
     try:
-        fleet = Fleet(keys)
+        fleet = Fleet(keys, ship)
     except NoHosts as exc:
         pytest.skip(str(exc))
     yield fleet

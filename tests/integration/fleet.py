@@ -18,11 +18,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from hosts import NUMBERS, Host, image, podman
-from systemd_shop import LOOK, LOOK_SQLITE, PUT_BACK, SHOW, START, HostOps, SystemdShop
+from systemd_shop import LOOK, LOOK_SQLITE, PUT_BACK, SHIP, SHOW, START, HostOps, SystemdShop
 
 T = t.TypeVar("T")
 
-USER, PASSWORD, PORT = "shop", "not-a-secret", 8000
+USER, PASSWORD = "shop", "not-a-secret"
 # It keeps when each transaction was committed, and logs what changes tables. What is tested here is not PostgreSQL, so
 # it need not survive a power cut.
 POSTGRESQL = f"""\
@@ -40,9 +40,6 @@ cd /
 runuser -u postgres -- psql -qc "CREATE ROLE {USER} LOGIN CREATEDB PASSWORD '{PASSWORD}'"
 runuser -u postgres -- createdb --owner={USER} shop
 """
-# A release is built once, on the first host, and each host gets the same.
-SHIP = "cd /; tar -cf /ship/app.tar opt etc/uv etc/systemd/system/shop-web.service srv/shop/pristine*"
-UNPACK = "tar -C / -xf /ship/app.tar"
 # Else systemd stops what it runs for that account after its last session, and who logs in meanwhile waits for ten
 # seconds and more.
 LINGER = "loginctl enable-linger deploy"
@@ -57,7 +54,8 @@ def postgresql(host: Host) -> str:
 class Fleet:
     """Hosts of the app, and the one of their database. ``reset`` brings all of it to the bad release, as shipped.
 
-    :arg place: a directory of this session, for the ssh key and what goes from host to host.
+    :arg place: a directory of this session, for the ssh key.
+    :arg ship: one for what goes from host to host, which another fleet may have, too.
     :arg count: how many hosts of the app: web1, web2, and so on.
     :arg shared: whether they share a database; else each has its own, a file, and there is no ``db``.
 
@@ -65,7 +63,7 @@ class Fleet:
     which is the same on each host.
     """
 
-    def __init__(self, place: Path, count: int = 2, shared: bool = True) -> None:
+    def __init__(self, place: Path, ship: Path, count: int = 2, shared: bool = True) -> None:
         image()
         self.shared = shared
         self.network = f"changeops-fleet-{os.getpid()}-{next(NUMBERS)}"
@@ -75,8 +73,6 @@ class Fleet:
             undo.callback(self.close)
             (network,) = json.loads(podman("network", "inspect", self.network).stdout)
             address = ipaddress.ip_network(network["subnets"][0]["subnet"])[10]
-            ship = place / "ship"
-            ship.mkdir(exist_ok=True)
             for number, name in enumerate(["db1", *(f"web{number}" for number in range(1, count + 1))]):
                 if name == "db1" and not shared:
                     continue
@@ -89,16 +85,13 @@ class Fleet:
                     f"--mac-address={card}",
                     f"--add-host=db1:{address}",
                 ]
-                self.hosts[name] = Host(name, place, [f"{ship}:/ship"], network_options)
-            options = f"--port {PORT}"
+                self.hosts[name] = Host(name, place, [f"{ship}:{SHIP}"], network_options)
             if shared:
                 self.db = self.hosts.pop("db1")
-                options += f" --database-url {postgresql(self.db)}"
             first, *others = self.hosts.values()
-            self.shop = SystemdShop(first, options)
+            self.shop = SystemdShop(first, ship, postgresql(self.db) if shared else "")
             self.facts = self.shop.facts
-            first.sh(f"systemctl stop shop-web; {SHIP}")
-            self.each(lambda one: one.sh(UNPACK), others)
+            self.each(lambda one: one.run(*self.shop.unpack), others)
             self.each(lambda one: one.sh(LINGER), [*self.hosts.values(), *([self.db] if shared else [])])
             if shared:
                 self.sql("ALTER DATABASE shop RENAME TO pristine", "postgres")

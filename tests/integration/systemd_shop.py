@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import platform
 import subprocess
@@ -18,6 +19,9 @@ from hosts import HOSTS, Host
 
 CACHE = HOSTS.parents[1] / ".cache" / "hosts"
 ROOT = "/srv/shop/app"
+PORT = 8000
+# Where each host of the app has the directory that all of them share.
+SHIP = "/ship"
 # The host has no registry of packages: all that uv installs comes from a directory.
 UV_TOML = 'no-index = true\nfind-links = ["/opt/wheels"]\npython-downloads = "never"\n'
 UNIT = """\
@@ -31,6 +35,13 @@ ExecStart={repo}/.venv/bin/uvicorn --factory shop.main:create_app --host 0.0.0.0
 TimeoutStopSec=15
 [Install]
 WantedBy=multi-user.target
+"""
+# What of a host is the app.
+PACK = f"""\
+cp -a {ROOT} /srv/shop/pristine
+mv /srv/shop/pristine/shop/.venv /srv/shop/pristine-venv
+tar -C / -cf {SHIP}/app.part opt etc/uv etc/systemd/system/shop-web.service srv/shop/pristine srv/shop/pristine-venv
+mv {SHIP}/app.part "$1"
 """
 # The app as it was shipped, whatever was done to it. No package is unpacked or copied again, their files are linked: a
 # file system without a journal is slow to make files where it has just removed thousands.
@@ -113,28 +124,50 @@ def wheels(version: str) -> Path:
 
 
 class SystemdShop:
-    """The app on a host, with the bad release shipped. ``reset`` puts it back to that.
+    """The app on a host, with the bad release shipped but not at work yet: ``reset`` puts it to that.
 
-    :arg options: more of what deploy.py takes, its database say.
+    It is deployed once, and each host gets the same.
+
+    :arg ship: the directory that hosts of the app have as /ship, shared by all of this session.
+    :arg database: the app's URL of its database, which is empty; else it has a file of SQLite.
+
+    ``facts``: what instance.json says of the app. ``unpack``: the command that puts the same on one more host.
     """
 
-    def __init__(self, host: Host, options: str = "") -> None:
+    def __init__(self, host: Host, ship: Path, database: str = "") -> None:
         self.host = host
-        version = host.sh("python3 -c 'import sys; print(\"%d.%d\" % sys.version_info[:2])'")
-        host.sh("mkdir -p /opt/wheels /opt/sample_app /etc/uv; cat > /etc/uv/uv.toml", stdin=UV_TOML)
-        host.put(wheels(version), "/opt/wheels")
-        host.put(DEPLOY.parent, "/opt/sample_app")
-        host.sh(
+        kind = "postgresql" if database else "sqlite"
+        app, rows = (f"{SHIP}/{kind}.{suffix}" for suffix in ("tar", "sql"))
+        self.unpack = ["tar", "-C", "/", "-xf", app]
+        url = database.replace("+psycopg", "")
+        with (ship / f"{kind}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (ship / Path(app).name).exists():
+                self._install(f"--port {PORT}" + (f" --database-url {database}" if database else ""))
+                if database:
+                    host.run("pg_dump", f"--file={rows}", url)
+                host.run("sh", "-ec", PACK, "pack", app)
+            else:
+                host.run(*self.unpack)
+                if database:
+                    host.run("psql", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", f"--file={rows}", url)
+        self.facts = json.loads(host.sh("cat /srv/shop/pristine/instance.json"))
+        self.facts["kept_env_file"] = f"{ROOT}/etc/kept/C001/shop.env"
+
+    def _install(self, options: str) -> None:
+        """Deploy the app there, ship its bad release, and have systemd know it."""
+        version = self.host.sh("python3 -c 'import sys; print(\"%d.%d\" % sys.version_info[:2])'")
+        self.host.sh("mkdir -p /opt/wheels /opt/sample_app /etc/uv; cat > /etc/uv/uv.toml", stdin=UV_TOML)
+        self.host.put(wheels(version), "/opt/wheels")
+        self.host.put(DEPLOY.parent, "/opt/sample_app")
+        self.host.sh(
             "python3 -m venv /opt/tools; chmod -R a+rX /opt;"
             "/opt/tools/bin/pip install --quiet --no-index --find-links /opt/wheels uv supervisor"
         )
         for args in (f"deploy {ROOT} --rows 300 {options}", f"release {ROOT}", f"stop {ROOT}"):
             self.deploy(args)
-        self.facts = json.loads(host.sh(f"cat {ROOT}/instance.json"))
-        self.facts["kept_env_file"] = f"{ROOT}/etc/kept/C001/shop.env"
-        host.sh("cat > /etc/systemd/system/shop-web.service", stdin=UNIT.format(**self.facts))
-        host.sh(f"cp -a {ROOT} /srv/shop/pristine; mv /srv/shop/pristine/shop/.venv /srv/shop/pristine-venv")
-        host.sh("systemctl daemon-reload; systemctl enable --quiet --now shop-web")
+        facts = json.loads(self.host.sh(f"cat {ROOT}/instance.json"))
+        self.host.sh("cat > /etc/systemd/system/shop-web.service", stdin=UNIT.format(**facts))
 
     def deploy(self, args: str) -> None:
         self.host.sh(
