@@ -36,13 +36,13 @@ tools:
 	@tests/system-packages
 
 units: tools
-	@$(IN_VENV) tests/ansible-test units --python 3.8 $(ON_HOSTS)
+	@$(IN_VENV) tests/ansible-test units --num-workers 3 --python 3.8 $(ON_HOSTS)
 
 # Much of the gates and the units has work for one core only, and Molecule waits for its hosts: they go on side by side.
 # Three workers for two cores: a test that waits, for a host or until something is given up, leaves its core to another.
 test: tools
 	@$(MAKE) --no-print-directory --jobs 3 --output-sync=target lint units molecule
-	@$(IN_VENV) pytest -n 3 --maxschedchunk 1 --durations 20 $(ON_HOSTS:%=--ignore=%)
+	@$(IN_VENV) pytest -n 3 --durations 20 $(ON_HOSTS:%=--ignore=%)
 
 # Each role alone on real hosts and a whole rollback, or one of them: make molecule ROLE=git_revert
 molecule: tools
@@ -51,7 +51,7 @@ molecule: tools
 # Each case of docs/reliability.md, hours of work; or the short matrix, or some: make faults FAULTS=short, ONLY='verify and SIGKILL'
 faults: export FAULTS ?= all
 faults: tools
-	@$(IN_VENV) pytest -n 3 --maxschedchunk 1 tests/integration/test_fault_matrix.py $(if $(ONLY),-k '$(ONLY)')
+	@$(IN_VENV) pytest -n 3 tests/integration/test_fault_matrix.py $(if $(ONLY),-k '$(ONLY)')
 
 # What it costs beside other ways, docs/performance.md, hours; or some of it: make bench ROUNDS=1 HOSTS=1 SIZES=
 bench: tools
@@ -70,5 +70,5 @@ test-newest: ONCE := $(wildcard $(patsubst %,tests/integration/test_%.py,awx_set
 test-newest:
 	@tests/bootstrap dev
 	@tests/system-packages
-	@tests/ansible-test units $(ON_HOSTS)
-	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" pytest -n 3 --maxschedchunk 1 $(ON_HOSTS:%=--ignore=%) $(ONCE:%=--ignore=%)
+	@tests/ansible-test units --num-workers 3 $(ON_HOSTS)
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" pytest -n 3 $(ON_HOSTS:%=--ignore=%) $(ONCE:%=--ignore=%)

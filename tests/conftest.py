@@ -22,7 +22,12 @@ WHO = ("Skipped: root may ", "Skipped: only root ")
 
 
 def pytest_configure(config):
-    """Let tests share what a session makes, a database server say: ansible-test would run each in a fork of its own."""
+    """Let tests share what a session makes, a database server say: ansible-test would run each in a fork of its own.
+
+    And give each worker of xdist the next test only when it is free: what it keeps for later, no other can take.
+    """
+    if hasattr(config.option, "maxschedchunk"):
+        config.option.maxschedchunk = 1
     forked = config.pluginmanager.get_plugin("ansible_forked")
     config.in_ansible_test = forked is not None
     if forked:

@@ -166,7 +166,7 @@ def bench(figures: Figures, counts: t.Sequence[int], sizes: t.Sequence[int], pla
             continue
         below = Path(tempfile.mkdtemp(prefix="r", dir=place))
         say(f"{count} hosts boot, and the app is put on them")
-        fleet = Fleet(below, place, count, shared)
+        fleet = Fleet(below, count, shared)
         try:
             rig = Rig(fleet, below)
             if count in counts:

@@ -28,7 +28,7 @@ ROUNDS = 3
 def rig() -> t.Iterator[Rig]:
     place = Path(tempfile.mkdtemp(prefix="bench-"))  # a short path, for ssh's sockets
     try:
-        fleet = Fleet(place, place, 1, shared=False)
+        fleet = Fleet(place, 1, shared=False)
     except NoHosts as exc:
         pytest.skip(str(exc))
     try:

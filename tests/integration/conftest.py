@@ -122,7 +122,7 @@ def systemd_shop(deployed_shop: SystemdShop) -> SystemdShop:
 @pytest.fixture(scope="session")
 def deployed_fleet(keys: Path, ship: Path) -> t.Iterator[Fleet]:
     try:
-        fleet = Fleet(keys, ship)
+        fleet = Fleet(keys, ship=ship)
     except NoHosts as exc:
         pytest.skip(str(exc))
     yield fleet

@@ -55,16 +55,18 @@ class Fleet:
     """Hosts of the app, and the one of their database. ``reset`` brings all of it to the bad release, as shipped.
 
     :arg place: a directory of this session, for the ssh key.
-    :arg ship: one for what goes from host to host, which another fleet may have, too.
     :arg count: how many hosts of the app: web1, web2, and so on.
     :arg shared: whether they share a database; else each has its own, a file, and there is no ``db``.
+    :arg ship: a directory for what goes from host to host, that of another fleet to have the same app.
 
     ``hosts``: those of the app, by name. ``db``: that of the database. ``facts``: what instance.json says of the app,
     which is the same on each host.
     """
 
-    def __init__(self, place: Path, ship: Path, count: int = 2, shared: bool = True) -> None:
+    def __init__(self, place: Path, count: int = 2, shared: bool = True, ship: Path | None = None) -> None:
         image()
+        ship = ship or place / "ship"
+        ship.mkdir(exist_ok=True)
         self.shared = shared
         self.network = f"changeops-fleet-{os.getpid()}-{next(NUMBERS)}"
         self.hosts: dict[str, Host] = {}

@@ -68,6 +68,18 @@ def free_port():
         return found.getsockname()[1]
 
 
+@pytest.fixture(scope="session", autouse=sys.version_info < (3, 10))
+def spawned():
+    """Start commands as newer Pythons do."""
+    import _posixsubprocess
+
+    from ansible_collections.changeops.rollback.tests.unit.plugins.modules.spawned import spawn
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_posixsubprocess, "fork_exec", spawn)
+        yield
+
+
 @pytest.fixture(scope="module")
 def forked_alembic():
     """Start the driver of Alembic in forks, which need not import Alembic anew."""
