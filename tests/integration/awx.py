@@ -22,7 +22,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 import yaml
-from harness import BIN, HERE
+from harness import BIN, HERE, once
 
 RUNNER = BIN / "ansible-runner"
 SERVER = "https://awx.example.com"
@@ -256,6 +256,7 @@ class Awx:
             "PATH": f"{self._ops.root / 'slow-bin'}:{BIN}:{os.environ['PATH']}",
             "LANG": "C.UTF-8",
             "HOME": str(root),
+            **once(),
             "UV_CACHE_DIR": subprocess.check_output([BIN / "uv", "cache", "dir"], text=True).strip(),
         }
         transmit = [RUNNER, "transmit", root / "control", "-p", playbook, "-i", str(ident)]

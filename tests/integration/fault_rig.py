@@ -83,12 +83,13 @@ class Place:
         self.programs = programs
 
     def prepare(self) -> None:
-        """Make the wrappers, which sudo finds before the programs, and forget what was told before."""
+        """Make the wrappers, which sudo finds before the programs; forget others, and what was told before."""
         files = {
             program: WRAPPER.format(directory=DIRECTORY, program=program, real=real)
             for program, real in self.programs.items()
         }
-        lines = [f"rm -rf {DIRECTORY}; mkdir -m 777 {DIRECTORY}"]
+        before = " ".join(f"/usr/local/bin/{program}" for program in PROGRAMS)
+        lines = [f"rm -rf {DIRECTORY} {before}; mkdir -m 777 {DIRECTORY}"]
         for program, text in files.items():
             lines.append(
                 f"cat >/usr/local/bin/{program} <<'WRAPPER'\n{text}WRAPPER\nchmod 755 /usr/local/bin/{program}"

@@ -30,6 +30,9 @@ cd /etc/postgresql/*/main
 cat >conf.d/fleet.conf <<'END'
 listen_addresses = '*'
 fsync = off
+full_page_writes = off
+wal_level = minimal
+max_wal_senders = 0
 track_commit_timestamp = on
 log_statement = ddl
 log_line_prefix = '%n %d '

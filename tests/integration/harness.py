@@ -29,6 +29,11 @@ DEPLOY = HERE.parents[1] / "roles" / "sample_app" / "files" / "deploy.py"
 ROWS = 2000
 
 
+def once() -> dict[str, str]:
+    """What an ansible-playbook with an environment of its own needs to find what is made once for all of them."""
+    return {name: os.environ[name] for name in ("ANSIBLE_CALLBACK_PLUGINS", "MODULES_ONCE", "TEMPLATES_ONCE")}
+
+
 def ansible_cfg() -> str:
     """The sample's own, with the output that Ansible has by default, where tests look for it."""
     text = (HERE.parents[1] / "roles" / "sample_app" / "templates" / "ops" / "ansible.cfg.j2").read_text()

@@ -14,7 +14,7 @@ from pathlib import Path
 import awx_rules
 import pytest
 from awx_server import AWX, TOKEN, serving
-from harness import BIN, HERE
+from harness import BIN, HERE, once
 
 PLAN = "title: {title}\ndate: 2026-11-20\nhosts: shop\n{more}"
 PHASES = "phases:\n- {role: git_revert, vars: {git_revert_commits: [4f1c2e9]}}\n"
@@ -50,6 +50,7 @@ def set_up(ops: Path, variables: dict[str, t.Any], **environ: str) -> subprocess
         "PATH": f"{BIN}:{os.environ['PATH']}",
         "ANSIBLE_CONFIG": str(HERE / "ansible.cfg"),
         "ANSIBLE_INVENTORY": "inventory",
+        **once(),
         **environ,
     }
     command = [str(BIN / "ansible-playbook"), "changeops.rollback.awx_setup", "-v", "-e", json.dumps(variables)]

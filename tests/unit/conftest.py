@@ -33,7 +33,8 @@ def postgresql() -> t.Iterator[str]:
     place = Path(tempfile.mkdtemp(prefix="changeops-pg-"))
     if not os.geteuid():
         shutil.chown(place, "postgres", "postgres")
-    server = f"-c listen_addresses='' -c unix_socket_directories={place} -c fsync=off -c max_prepared_transactions=4"
+    server = f"-c listen_addresses='' -c unix_socket_directories={place} -c max_prepared_transactions=4"
+    server += " -c fsync=off -c full_page_writes=off -c wal_level=minimal -c max_wal_senders=0"  # nothing is to survive
     try:
         _as_postgres([str(found[0] / "initdb"), "-D", str(place / "data"), "-A", "trust", "-U", "postgres", "-N"])
         control = [str(found[0] / "pg_ctl"), "-D", str(place / "data"), "-w"]
