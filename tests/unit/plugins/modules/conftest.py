@@ -68,7 +68,7 @@ def free_port():
         return found.getsockname()[1]
 
 
-@pytest.fixture(scope="session", autouse=sys.version_info < (3, 10))
+@pytest.fixture(scope="session", autouse=sys.version_info < (3, 9))
 def spawned():
     """Start commands as newer Pythons do."""
     import _posixsubprocess

@@ -38,7 +38,7 @@ def spawn(
     start_new_session: bool,
     preexec_fn: t.Callable[[], object] | None,
 ) -> int:
-    """As `_posixsubprocess.fork_exec` of Python 3.8 and 3.9; returns the process id."""
+    """As `_posixsubprocess.fork_exec` of Python 3.8; returns the process id."""
     streams = [(fd, at) for at, fd in enumerate((p2cread, c2pwrite, errwrite)) if fd != -1]
     program = next((path for path in executables if os.access(path, os.X_OK)), None)
     can = preexec_fn is None and list(keep) == [errpipe_write] and all(fd > 2 for fd, _at in streams)
