@@ -40,8 +40,8 @@ WantedBy=multi-user.target
 PACK = f"""\
 cp -a {ROOT} /srv/shop/pristine
 mv /srv/shop/pristine/shop/.venv /srv/shop/pristine-venv
-tar -C / -cf {SHIP}/app.part opt etc/uv etc/systemd/system/shop-web.service srv/shop/pristine srv/shop/pristine-venv
-mv {SHIP}/app.part "$1"
+tar -C / -cf "$1.part" opt etc/uv etc/systemd/system/shop-web.service srv/shop/pristine srv/shop/pristine-venv
+mv "$1.part" "$1"
 """
 # The app as it was shipped, whatever was done to it. No package is unpacked or copied again, their files are linked: a
 # file system without a journal is slow to make files where it has just removed thousands.
