@@ -1,8 +1,8 @@
 # Copyright: changeops.rollback contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Starts commands as newer Pythons do, without a copy of this process's memory: pytest has so much of it that on
-Python 3.8 each `git` cost more to start than to run.
+"""Starts commands as newer Pythons do, without a copy of this process's page tables: pytest has so much memory that on
+Python 3.8 its forks were more than half of the CPU while git_revert was tested.
 
 What a command is started with stays the same. Where `posix_spawn` cannot do that, or cannot start it, Python does.
 """
@@ -19,26 +19,11 @@ fork_exec = _posixsubprocess.fork_exec
 one_at_a_time = threading.Lock()  # the working directory is that of all threads
 
 
-def spawn(
-    args: t.Sequence[str],
-    executables: t.Sequence[bytes],
-    close_fds: bool,
-    keep: t.Sequence[int],
-    cwd: str | bytes | None,
-    env: t.Sequence[bytes] | None,
-    p2cread: int,
-    p2cwrite: int,
-    c2pread: int,
-    c2pwrite: int,
-    errread: int,
-    errwrite: int,
-    errpipe_read: int,
-    errpipe_write: int,
-    restore_signals: bool,
-    start_new_session: bool,
-    preexec_fn: t.Callable[[], object] | None,
-) -> int:
+def spawn(*given: t.Any) -> int:
     """As `_posixsubprocess.fork_exec` of Python 3.8; returns the process id."""
+    args, executables, _close_fds, keep, cwd, env = given[:6]
+    p2cread, _p2cwrite, _c2pread, c2pwrite, _errread, errwrite, _errpipe_read, errpipe_write = given[6:14]
+    restore_signals, start_new_session, preexec_fn = given[14:]
     streams = [(fd, at) for at, fd in enumerate((p2cread, c2pwrite, errwrite)) if fd != -1]
     program = next((path for path in executables if os.access(path, os.X_OK)), None)
     can = preexec_fn is None and list(keep) == [errpipe_write] and all(fd > 2 for fd, _at in streams)
@@ -47,18 +32,7 @@ def spawn(
             return _spawn(args, program, cwd, env, streams, restore_signals, start_new_session)
         except (OSError, NotImplementedError):
             pass  # the other way knows how to say why
-    return fork_exec(
-        args,
-        executables,
-        close_fds,
-        keep,
-        cwd,
-        env,
-        *(p2cread, p2cwrite, c2pread, c2pwrite, errread, errwrite, errpipe_read, errpipe_write),
-        restore_signals,
-        start_new_session,
-        preexec_fn,
-    )
+    return fork_exec(*given)
 
 
 def _spawn(args, program, cwd, env, streams, restore_signals, start_new_session):
