@@ -12,12 +12,11 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import json
-import os
 import typing as t
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from hosts import NUMBERS, Host, image, podman
+from hosts import Host, network, podman
 from systemd_shop import LOOK, LOOK_SQLITE, PUT_BACK, SHIP, SHOW, START, HostOps, SystemdShop
 
 T = t.TypeVar("T")
@@ -67,17 +66,15 @@ class Fleet:
     """
 
     def __init__(self, place: Path, count: int = 2, shared: bool = True, ship: Path | None = None) -> None:
-        image()
+        self.network = network()
         ship = ship or place / "ship"
         ship.mkdir(exist_ok=True)
         self.shared = shared
-        self.network = f"changeops-fleet-{os.getpid()}-{next(NUMBERS)}"
         self.hosts: dict[str, Host] = {}
-        podman("network", "create", self.network)
         with contextlib.ExitStack() as undo:
             undo.callback(self.close)
-            (network,) = json.loads(podman("network", "inspect", self.network).stdout)
-            address = ipaddress.ip_network(network["subnets"][0]["subnet"])[10]
+            (its,) = json.loads(podman("network", "inspect", self.network).stdout)
+            address = ipaddress.ip_network(its["subnets"][0]["subnet"])[10]
             for number, name in enumerate(["db1", *(f"web{number}" for number in range(1, count + 1))]):
                 if name == "db1" and not shared:
                     continue

@@ -23,6 +23,8 @@ from pathlib import Path
 HOSTS = Path(__file__).parents[1] / "hosts"
 SUDO = [] if os.geteuid() == 0 else ["sudo", "-n", "--preserve-env=CONTAINERS_CONF"]
 NUMBERS = itertools.count(1)
+# What hosts write stays in memory where this has so many bytes: thousands of files are made and removed in each test.
+MEMORY, ENOUGH = Path("/dev/shm"), 8 << 30
 SSH = (
     "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR "
     "-o ControlMaster=auto -o ControlPersist=60s"
@@ -51,8 +53,33 @@ def as_root(*argv: str | Path, stdin: str | None = None, check: bool = True) -> 
 
 
 def podman(*args: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Run podman."""
-    return as_root("podman", *args, check=check)
+    """Run podman on the test hosts and their networks."""
+    return as_root("podman", *storage(), *args, check=check)
+
+
+@functools.cache
+def storage() -> list[str]:
+    """podman's options for where the hosts' files are; their image stays in its usual place."""
+    if not MEMORY.is_dir() or os.statvfs(MEMORY).f_blocks * os.statvfs(MEMORY).f_frsize < ENOUGH:
+        return []
+    asked = as_root("podman", "info", "--format={{.Store.GraphDriverName}} {{.Store.GraphRoot}}")
+    driver, images = asked.stdout.split()
+    if driver != "overlay":
+        return []
+    place = MEMORY / "changeops-hosts"
+    image_store = f"--storage-opt=overlay.imagestore={images}"
+    return [f"--root={place}/storage", f"--runroot={place}/run", "--storage-driver=overlay", image_store]
+
+
+def network() -> str:
+    """Make a network of which no container but the caller's gets an address; returns its name.
+
+    :raises NoHosts: there can be no hosts here.
+    """
+    image()
+    name = f"changeops-{os.getpid()}-{next(NUMBERS)}"
+    podman("network", "create", name)
+    return name
 
 
 def image() -> str:
@@ -183,8 +210,9 @@ class Host:
 @contextlib.contextmanager
 def host(name: str, keys: Path, volumes: t.Sequence[str] = ()) -> t.Iterator[Host]:
     """A test host for as long as the block runs."""
-    one = Host(name, keys, volumes)
-    try:
+    with contextlib.ExitStack() as undo:
+        its = network()
+        undo.callback(podman, "network", "rm", "--force", its, check=False)
+        one = Host(name, keys, volumes, [f"--network={its}"])
+        undo.callback(one.close)
         yield one
-    finally:
-        one.close()
