@@ -60,7 +60,7 @@ def podman(*args: str | Path, check: bool = True) -> subprocess.CompletedProcess
 @functools.cache
 def storage() -> list[str]:
     """podman's options for where the hosts' files are; their image stays in its usual place."""
-    if not MEMORY.is_dir() or os.statvfs(MEMORY).f_blocks * os.statvfs(MEMORY).f_frsize < ENOUGH:
+    if not MEMORY.is_dir() or shutil.disk_usage(MEMORY).total < ENOUGH:
         return []
     asked = as_root("podman", "info", "--format={{.Store.GraphDriverName}} {{.Store.GraphRoot}}")
     driver, images = asked.stdout.split()

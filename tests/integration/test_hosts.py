@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -37,8 +38,16 @@ def test_the_owner_may_nothing_else(systemd_host: Host) -> None:
     assert systemd_host.run("sudo", "-n", "true", user="shop", check=False).returncode != 0
 
 
+def networks() -> list[str]:
+    """Those that this process has made."""
+    names = podman("network", "ls", "--format={{.Name}}").stdout.split()
+    return [name for name in names if name.startswith(f"changeops-{os.getpid()}-")]
+
+
 def test_what_is_enabled_starts_at_boot_and_nothing_is_left_at_the_end(keys: Path) -> None:
+    before = networks()
     with host("boots", keys) as one:
+        assert len(networks()) == len(before) + 1
         one.sh(
             "printf '[Service]\nExecStart=sleep 1000\n[Install]\nWantedBy=multi-user.target\n'"
             " > /etc/systemd/system/on.service; cp /etc/systemd/system/on.service /etc/systemd/system/off.service;"
@@ -49,3 +58,4 @@ def test_what_is_enabled_starts_at_boot_and_nothing_is_left_at_the_end(keys: Pat
         assert states == ["active", "inactive"]
         assert one.run("test", "-e", "/tmp/here", check=False).returncode == 1
     assert one.container not in podman("ps", "--all", "--format={{.Names}}").stdout.split()
+    assert networks() == before
